@@ -1,0 +1,153 @@
+"""The command line: what can be said on it, and what happens when something goes wrong."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from collections.abc import Sequence
+
+from memlint import __version__
+
+FORMATS = ("concise", "full", "json", "sarif", "github")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `memlint` and return its exit status: 0 clean, 1 findings or unchecked files, 2 usage or settings."""
+    try:
+        arguments = _parsed(sys.argv[1:] if argv is None else list(argv))
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 0
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        print("memlint: interrupted", file=sys.stderr)
+        return 130
+    except Exception:
+        # Status 1 would read as "findings".
+        traceback.print_exc()
+        print("memlint: error: a defect of memlint itself, please report the lines above", file=sys.stderr)
+        return 2
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    # Imported only now: `memlint --version` should not wait for the rules, nor for LibCST below them.
+    from memlint.cli import check, fix, screen, show
+    from memlint.config import ConfigError
+
+    commands = {"check": check.run, "fix": fix.run, "rule": show.rule, "config": show.config}
+    try:
+        return commands[arguments.command](arguments)
+    except ConfigError as error:
+        screen.complain(str(error))
+        return 2
+
+
+def _parsed(argv: list[str]) -> argparse.Namespace:
+    parser, commands = _parsers()
+    if argv and argv[0] in commands:
+        # Parsed by itself, because only so may options stand between paths.
+        arguments = commands[argv[0]].parse_intermixed_args(argv[1:])
+        arguments.command = argv[0]
+        return arguments
+    return parser.parse_args(argv)
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in (part.strip() for part in text.split(",")) if name]
+
+
+def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    parser = argparse.ArgumentParser(
+        prog="memlint",
+        description="Finds memory defects in PyTorch and MLX code, explains them, and repairs them.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"memlint {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    paths, settings, selection, output = _paths(), _settings(), _selection(), _output()
+
+    check = commands.add_parser(
+        "check",
+        help="find memory defects",
+        description="Find memory defects in Python files.",
+        parents=[paths, selection, settings, output],
+        allow_abbrev=False,
+    )
+    check.add_argument("--strict", action="store_true", default=None, help="fail on suspected findings too")
+    check.add_argument(
+        "--output-format", choices=FORMATS, help="how findings are shown (full on a terminal, else concise)"
+    )
+    check.add_argument("--output-file", metavar="FILE", help="write the findings to a file")
+    check.add_argument("--statistics", action="store_true", help="show how often each rule found something")
+    check.add_argument("--exit-zero", action="store_true", help="exit with 0 even where something was found")
+    check.add_argument("--stdin-filename", metavar="NAME", help="check standard input under this name")
+
+    fix = commands.add_parser(
+        "fix",
+        help="repair what can be repaired safely",
+        description="Repair memory defects. Only fixes that keep the code's behaviour are applied, unless asked.",
+        parents=[paths, selection, settings, output],
+        allow_abbrev=False,
+    )
+    fix.add_argument(
+        "--rule", action="extend", type=_names, default=[], metavar="NAME", help="only these rules (repeatable)"
+    )
+    fix.add_argument("--unsafe-fixes", action="store_true", help="apply fixes that need your review, too")
+    fix.add_argument("--diff", action="store_true", help="show the changes and write nothing")
+    fix.add_argument(
+        "--runtime", metavar="import|vendor:PATH", help="import helpers from memlint, or copy them to a file of yours"
+    )
+
+    rule = commands.add_parser(
+        "rule", help="explain a rule, or list all", description="Explain a rule, or list all.", allow_abbrev=False
+    )
+    rule.add_argument("name", nargs="?", metavar="NAME")
+    config = commands.add_parser(
+        "config",
+        help="show the settings for a path and where each comes from",
+        description="Show the settings for a path and where each comes from.",
+        parents=[selection, settings],
+        allow_abbrev=False,
+    )
+    config.add_argument("path", nargs="?", default=".", metavar="PATH")
+    for command in (rule, config):
+        command.add_argument("--output-format", choices=("text", "json"), default="text")
+        command.add_argument("--color", choices=("auto", "always", "never"), default="auto")
+    return parser, commands.choices
+
+
+def _paths() -> argparse.ArgumentParser:
+    group = argparse.ArgumentParser(add_help=False)
+    group.add_argument("paths", nargs="*", metavar="PATH", help="files and folders (default: the current folder)")
+    group.add_argument(
+        "--exclude", action="extend", type=_names, default=[], metavar="PATTERNS", help="leave these out, too"
+    )
+    group.add_argument(
+        "--force-exclude", action="store_true", help="leave out what settings exclude even where it is named here"
+    )
+    return group
+
+
+def _selection() -> argparse.ArgumentParser:
+    group = argparse.ArgumentParser(add_help=False)
+    group.add_argument("--select", action="extend", type=_names, metavar="RULES", help="only these rules, or `all`")
+    group.add_argument(
+        "--extend-select", action="extend", type=_names, default=[], metavar="RULES", help="these rules, too"
+    )
+    group.add_argument("--ignore", action="extend", type=_names, default=[], metavar="RULES", help="not these rules")
+    return group
+
+
+def _settings() -> argparse.ArgumentParser:
+    group = argparse.ArgumentParser(add_help=False)
+    group.add_argument("--config", metavar="FILE", help="take the settings from this TOML file and no other")
+    group.add_argument("--isolated", action="store_true", help="ignore all settings in files")
+    return group
+
+
+def _output() -> argparse.ArgumentParser:
+    group = argparse.ArgumentParser(add_help=False)
+    group.add_argument("-q", "--quiet", action="store_true", help="print findings and errors only")
+    group.add_argument("--color", choices=("auto", "always", "never"), default="auto")
+    return group

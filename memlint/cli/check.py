@@ -1,0 +1,75 @@
+"""`memlint check`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from memlint.cli import inputs
+from memlint.cli.progress import Progress
+from memlint.cli.screen import Screen
+from memlint.config import ConfigError
+from memlint.report import concise, full, github, jsonlist, sarif, summary
+from memlint.report.fixes import Fixes
+
+if TYPE_CHECKING:
+    from memlint.engine import FileError, Report
+    from memlint.report.paint import Painter
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check the files, show what was found, and return the exit status."""
+    screen = Screen(arguments.color, arguments.output_file)
+    layout = arguments.output_format or ("full" if screen.is_terminal else "concise")
+    if layout not in ("concise", "full"):
+        screen.keep_remarks_apart()
+    if arguments.statistics and layout in ("sarif", "github"):
+        raise ConfigError(f"--statistics can't be shown as {layout}")
+    resolver = inputs.resolver(arguments)
+    overlay: dict[str, bytes] | None = None
+    unusable: list[FileError] = []
+    if arguments.stdin_filename is not None or arguments.paths == ["-"]:
+        files, overlay = inputs.standard_input(arguments, resolver)
+    else:
+        files, unusable = inputs.files(arguments, resolver)
+
+    from memlint import engine  # here, so that a slip on the command line is answered without it
+
+    with Progress(shown=not arguments.quiet) as progress:
+        report = engine.check(files, overlay=overlay, progress=progress)
+    errors = [*unusable, *report.errors]
+    settings = dict(files)
+    fixes = Fixes(report.texts, settings)
+    layout = f"{layout} statistics" if arguments.statistics else layout
+    screen.show(_rendered(layout, report, errors, fixes, screen.paint))
+    for error in errors:
+        screen.remark(summary.error_line(error, screen.paint_remarks))
+    if not arguments.quiet:
+        if files or unusable:
+            screen.remark(summary.last_line(report.findings, report.checked, len(errors), screen.paint_remarks))
+        else:
+            inputs.warn_of_nothing()
+        if layout == "full":
+            screen.remark(summary.fix_hint(fixes.count))
+    if unusable and not files:
+        return 2
+    failed = bool(errors) or inputs.failing(report.findings, settings)
+    return int(failed and not arguments.exit_zero)
+
+
+def _rendered(layout: str, report: Report, errors: Sequence[FileError], fixes: Fixes, paint: Painter) -> Iterator[str]:
+    findings = report.findings
+    if layout == "json":
+        return jsonlist.render(findings, fixes)
+    if layout == "sarif":
+        return sarif.render(findings, errors, report.texts, fixes)
+    if layout == "github":
+        return github.render(findings, errors)
+    if layout == "full":
+        return full.render(findings, report.texts, fixes, paint)
+    if layout == "json statistics":
+        return summary.statistics_json(findings)
+    if layout == "concise":
+        return concise.render(findings, paint)
+    return summary.statistics(findings, paint)

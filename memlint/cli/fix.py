@@ -1,0 +1,124 @@
+"""`memlint fix`."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import io
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from memlint.cli import inputs
+from memlint.cli.progress import Progress
+from memlint.cli.screen import Screen
+from memlint.config import ALL, check_names
+from memlint.report import concise, summary
+from memlint.report.fixes import Fixes
+from memlint.report.paint import Painter
+from memlint.rule import Finding
+
+if TYPE_CHECKING:
+    from memlint.engine import Report
+    from memlint.repair import RepairReport
+
+_WITHHELD = {
+    "safe": "its fix was not applied",
+    "unsafe": "its fix is unsafe: review it and apply it with --unsafe-fixes",
+    "suggested": "its fix is only a suggestion: look at it with `memlint check` and apply it by hand",
+}
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Repair the files, or show how; say what was repaired and what was left; return the exit status."""
+    screen = Screen(arguments.color)
+    resolver = inputs.resolver(arguments)
+    named = frozenset(check_names(arguments.rule, "--rule:"))
+    rules = named if named and ALL not in named else None
+    files, unusable = inputs.files(arguments, resolver)
+    settings = dict(files)
+
+    from memlint import engine, repair  # here, so that a slip on the command line is answered without them
+
+    seen: list[Report] = []
+    with Progress(shown=not arguments.quiet) as progress:
+
+        def check(*of: Any, **more: Any) -> Report:
+            seen.append(engine.check(*of, progress=progress, **more))
+            return seen[-1]
+
+        outcome = repair.repair(files, rules=rules, unsafe=arguments.unsafe_fixes, check=check)
+        written = [] if arguments.diff else repair.write(outcome)
+        # Asked again rather than added up: one repair may settle, move or uncover what another one is about.
+        overlay = {path: new for path, (_, new) in outcome.changed.items()} if arguments.diff else None
+        rest = check(files, overlay=overlay) if outcome.changed else seen[0]
+    _take_back(outcome, {error.path for error in written})
+    errors = [*unusable, *outcome.errors, *written]
+    left = [finding for finding in rest.findings if rules is None or finding.rule in rules]
+    if arguments.diff:
+        screen.keep_remarks_apart()
+        for path, (old, new) in outcome.changed.items():
+            screen.show(_diff(path, old, new, screen.paint))
+    else:
+        if not arguments.quiet:
+            screen.show(f"fixed  {concise.headline(finding, screen.paint)}\n" for finding in outcome.fixed)
+        screen.show(_left(left, outcome, Fixes(rest.texts, settings), screen.paint))
+    for error in errors:
+        screen.remark(summary.error_line(error, screen.paint_remarks))
+    if not arguments.quiet:
+        if files or unusable:
+            screen.remark(_last_line(outcome, left, len(errors), rest.checked, dry=arguments.diff))
+        else:
+            inputs.warn_of_nothing()
+    if unusable and not files:
+        return 2
+    failed = bool(outcome.changed) if arguments.diff else inputs.failing(left, settings)
+    return int(failed or bool(errors))
+
+
+def _take_back(outcome: RepairReport, unwritten: set[str]) -> None:
+    """Drop from the outcome what could not be written; without the runtime nothing is."""
+    if unwritten & outcome.vendored:
+        unwritten = unwritten | set(outcome.changed)
+        outcome.vendored = set()
+    outcome.changed = {path: change for path, change in outcome.changed.items() if path not in unwritten}
+    outcome.fixed = [finding for finding in outcome.fixed if finding.place.path not in unwritten]
+
+
+def _left(left: Sequence[Finding], outcome: RepairReport, fixes: Fixes, paint: Painter) -> Iterator[str]:
+    refused = {(finding.rule, finding.place): reason for finding, reason in outcome.refused}
+    for finding in left:
+        yield f"left   {concise.headline(finding, paint)}\n"
+        reason = refused.get((finding.rule, finding.place))
+        if reason is None:
+            cure, reason = fixes.of(finding)
+            if cure is not None:
+                reason = _WITHHELD[cure.safety.value]
+        yield f"       {reason or 'this rule has no fix'}\n"
+
+
+def _diff(path: str, old: bytes, new: bytes, paint: Painter) -> Iterator[str]:
+    from memlint.source import decode
+
+    before, after = (list(io.StringIO(decode(data)[0], newline="")) for data in (old, new))
+    styles = {"-": "removed", "+": "added", "@": "place"}
+    for number, line in enumerate(difflib.unified_diff(before, after, path, path)):
+        end = "" if line.endswith("\n") else "\n\\ No newline at end of file\n"
+        style = "message" if number < 2 else styles.get(line[0])
+        yield (paint(line.rstrip("\n"), style) + line[len(line.rstrip("\n")) :] if style else line) + end
+
+
+def _last_line(outcome: RepairReport, left: Sequence[Finding], failed: int, checked: int, *, dry: bool) -> str:
+    files = summary.plural(checked, "file")
+    if outcome.fixed:
+        fixed = summary.plural(len(outcome.fixed), "problem")
+        text = f"{'Would fix' if dry else 'Fixed'} {fixed} in {len(outcome.changed)} of {files}"
+    else:
+        text = f"Nothing to fix in {files}"
+    if left:
+        text += f", {'would leave' if dry else 'left'} {len(left)} ({summary.by_tier(left)})"
+    if outcome.vendored:
+        verb = "would be copied" if dry else "was copied"
+        text += f"; the runtime {verb} to {', '.join(sorted(outcome.vendored))}"
+    if failed:
+        text += f"; {summary.plural(failed, 'file')} could not be checked or repaired"
+    return text + ".\n"

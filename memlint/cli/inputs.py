@@ -1,0 +1,83 @@
+"""From the command line to files with their settings."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from memlint import discover
+from memlint.cli.screen import complain
+from memlint.config import (
+    ConfigError,
+    Overrides,
+    Resolver,
+    Selection,
+    Settings,
+    check_names,
+    check_pattern,
+    check_runtime,
+    display_path,
+)
+from memlint.rule import Finding, Tier
+
+if TYPE_CHECKING:
+    from memlint.engine import FileError
+
+Files = list[tuple[str, Settings]]
+
+
+def resolver(arguments: argparse.Namespace) -> Resolver:
+    """The settings, as far as the command line decides."""
+    selected = arguments.select
+    only = check_names(getattr(arguments, "rule", []), "--rule:")
+    if only and selected is None:
+        selected = only  # naming a rule switches it on
+    selection = Selection(
+        select=None if selected is None else check_names(selected, "--select:"),
+        extend_select=check_names(arguments.extend_select, "--extend-select:"),
+        ignore=check_names(arguments.ignore, "--ignore:"),
+    )
+    exclude = tuple(getattr(arguments, "exclude", []))
+    for pattern in exclude:
+        check_pattern(pattern, "--exclude")
+    runtime = getattr(arguments, "runtime", None)
+    overrides = Overrides(
+        selection=selection,
+        exclude=exclude,
+        strict=getattr(arguments, "strict", None),
+        runtime=None if runtime is None else check_runtime(runtime, "--runtime"),
+    )
+    return Resolver(overrides, isolated=arguments.isolated, file=arguments.config)
+
+
+def files(arguments: argparse.Namespace, settings: Resolver) -> tuple[Files, list[FileError]]:
+    """The files below the paths on the command line, and the paths that can't be used."""
+    from memlint.engine import FileError
+
+    if "-" in arguments.paths:
+        raise ConfigError("standard input (-) can't be combined with other paths")
+    found = discover.find(arguments.paths or ["."], settings, force_exclude=arguments.force_exclude)
+    return found.files, [FileError(path, None, None, message) for path, message in found.problems]
+
+
+def standard_input(arguments: argparse.Namespace, settings: Resolver) -> tuple[Files, dict[str, bytes]]:
+    """Standard input as one file, and its content by the name that it goes by."""
+    if arguments.paths not in ([], ["-"]):
+        raise ConfigError("--stdin-filename can't be combined with paths, other than - for standard input")
+    path = display_path(os.path.normpath(arguments.stdin_filename or "-"))
+    if arguments.force_exclude and discover.is_excluded(path, settings):
+        return [], {}
+    return [(path, settings.settings(os.path.dirname(path)))], {path: sys.stdin.buffer.read()}
+
+
+def warn_of_nothing() -> None:
+    """Say that there was nothing to do."""
+    complain("no Python files found under the given paths", "warning")
+
+
+def failing(findings: Sequence[Finding], settings: Mapping[str, Settings]) -> bool:
+    """Whether any finding makes the run fail: a proved one, or where its file's settings are strict any."""
+    return any(finding.tier is Tier.PROVED or settings[finding.place.path].strict for finding in findings)

@@ -1,0 +1,72 @@
+"""Where output goes: findings to standard output or a file, remarks beside them without disturbing a pipe."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from typing import IO
+
+from memlint.config import ConfigError
+from memlint.report.paint import Painter, colours, plain
+
+
+class Screen:
+    """The streams of one run and their colours."""
+
+    def __init__(self, color: str = "auto", output_file: str | None = None) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            # A path or a source line that the terminal can't show must not end the run.
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")
+        self._color, self._file = color, output_file
+        self.is_terminal = output_file is None and sys.stdout.isatty()
+        self.paint = _painter(color, None if output_file else sys.stdout)
+        self._remarks = sys.stdout if self.is_terminal else sys.stderr
+        self.paint_remarks = _painter(color, self._remarks)
+
+    def keep_remarks_apart(self) -> None:
+        """From here on nothing but the result goes to standard output, on a terminal as on a pipe."""
+        self._remarks = sys.stderr
+        self.paint_remarks = _painter(self._color, sys.stderr)
+
+    def show(self, chunks: Iterable[str]) -> None:
+        """Write the result."""
+        if self._file is None:
+            _write(sys.stdout, chunks)
+            return
+        try:
+            os.makedirs(os.path.dirname(self._file) or ".", exist_ok=True)
+            with open(self._file, "w", encoding="utf-8", errors="backslashreplace") as stream:
+                stream.writelines(chunks)
+        except OSError as error:
+            raise ConfigError(f"{self._file}: can't be written: {error.strerror}") from None
+
+    def remark(self, text: str) -> None:
+        """Write something that is not part of the result: after it on a terminal, else to standard error."""
+        _write(self._remarks, [text])
+
+
+def complain(message: str, kind: str = "error") -> None:
+    """One line on standard error."""
+    _write(sys.stderr, [f"memlint: {kind}: {message}\n"])
+
+
+def _write(stream: IO[str], chunks: Iterable[str]) -> None:
+    try:
+        for chunk in chunks:
+            stream.write(chunk)
+        stream.flush()
+    except BrokenPipeError:
+        # Whoever read this has seen enough. The interpreter would fail again when it flushes at exit.
+        with open(os.devnull, "w", encoding="utf-8") as sink:
+            os.dup2(sink.fileno(), stream.fileno())
+
+
+def _painter(color: str, stream: IO[str] | None) -> Painter:
+    if color == "auto":
+        if os.environ.get("FORCE_COLOR"):
+            color = "always"
+        elif os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or stream is None or not stream.isatty():
+            color = "never"
+    return plain if color == "never" else colours()

@@ -1,0 +1,237 @@
+"""The questions that rules may leave to the project."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from memlint.facts import knowledge as k
+from memlint.facts import values as v
+from memlint.facts.summary import Call, FunctionId
+from memlint.project import REFUTED, Project, holds, unknown
+from memlint.rule import Answer, Reason, Spot, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class SomeCallerWithGrad:
+    """Not every caller of the function is under no_grad."""
+
+    function: FunctionId
+
+    def settle(self, project: Project) -> Answer:
+        """Refuted where all known callers have gradients off."""
+        if self.function in project.under_no_grad:
+            return REFUTED
+        summary = project.functions.get(self.function)
+        callers = [c for c in project.callers.get(self.function, ()) if c.sure]
+        with_grad = [c for c in callers if project.grad_on(c.call) and c.function not in project.under_no_grad]
+        open_callers = [c for c in with_grad if _open_ended(project, c.function)]
+        if callers and len(with_grad) < len(callers) and len(open_callers) == len(with_grad):
+            return REFUTED  # every caller that is known to the end switches gradients off
+        if open_callers and len(open_callers) == len(with_grad):
+            name = open_callers[0].function[1]
+            return unknown(f"whether all that call `{name}` have gradients off",
+                           Reason(open_callers[0].call.spot, f"`{self.function[1]}` is called here"))  # fmt: skip
+        if with_grad:
+            caller = with_grad[0]
+            return holds(Reason(caller.call.spot, f"`{self.function[1]}` is called here with gradients on"))
+        if summary is not None and summary.owner and project.unseen_bases(summary.owner):
+            base = project.unseen_bases(summary.owner)[0]
+            return unknown(f"whether `{base}`, which is not in the checked files, calls `{summary.name}` under no_grad")
+        return holds()
+
+
+def _open_ended(project: Project, function: FunctionId) -> bool:
+    """A module's forward runs wherever the module is called: its callers are never all known."""
+    todo, seen = [function], set()
+    while todo:
+        current = todo.pop()
+        if current in seen:
+            continue
+        seen.add(current)
+        summary = project.functions.get(current)
+        if summary is not None and summary.name == "forward" and summary.owner:
+            return True
+        todo.extend(c.function for c in project.callers.get(current, ()) if project.grad_on(c.call) and c.sure)
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class NoTrainingReached:
+    """Nothing that the function calls trains."""
+
+    function: FunctionId
+    callees: tuple[str, ...] = ()
+
+    def settle(self, project: Project) -> Answer:
+        """Refuted where a sure callee runs backward or an optimizer."""
+        if project.trains(self.function):
+            return REFUTED
+        for name in self.callees:
+            if name in k.TRAINING_CALLS:
+                return REFUTED
+        return holds()
+
+
+@dataclass(frozen=True, slots=True)
+class HelpersKeepGrad:
+    """The context managers around the call do not switch gradients off."""
+
+    names: tuple[str, ...]
+
+    def settle(self, project: Project) -> Answer:
+        """Looks the helpers up by name: functions, or classes by their methods."""
+        if any(name in project.switching for name in self.names):
+            return REFUTED
+        unseen = [name for name in self.names if not project.knows(name)]
+        return (
+            unknown(f"whether `{unseen[0]}`, which is not in the checked files, switches gradients off")
+            if unseen
+            else holds()
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class IsModule:
+    """A parameter that the function calls is a module, by what callers pass."""
+
+    function: FunctionId
+    parameter: str
+
+    def settle(self, project: Project) -> Answer:
+        """Unknown unless a caller shows it."""
+        for caller, argument in project.passed_to(self.function, self.parameter):
+            if argument.kind == v.MODULE:
+                return holds(Reason(caller.call.spot, f"`{self.parameter}` is a module here"))
+            if argument.kind in (v.FUNCTION, v.STRING, v.NUMBER, v.LIST, v.DICT):
+                return REFUTED
+        return unknown(f"whether `{self.parameter}` is a module; an annotation would say so")
+
+
+@dataclass(frozen=True, slots=True)
+class PerStep:
+    """The function runs once per step."""
+
+    function: FunctionId
+    any_loop: bool = False
+
+    def settle(self, project: Project) -> Answer:
+        """By the call graph; a function that no loop is seen to repeat is taken not to."""
+        found = project.per_step.get(self.function)
+        if found is not None:
+            return holds(found)
+        found = project.in_some_loop.get(self.function)
+        if found is not None and self.any_loop:
+            return unknown("whether that loop runs for long", found)
+        return REFUTED
+
+
+@dataclass(frozen=True, slots=True)
+class NothingTrims:
+    """No live code bounds the container."""
+
+    holder: str
+    function: FunctionId
+
+    def settle(self, project: Project) -> Answer:
+        """A clear, pop, del, slice or new binding that somebody calls bounds it; one that nobody calls does not."""
+        idle = []
+        for function, bound in project.bounds(self.holder):
+            summary = project.functions[function]
+            if summary.name == "__init__" and bound.how == "rebind":
+                continue
+            if project.callers.get(function) or not summary.owner or project.unseen_bases(summary.owner):
+                return REFUTED
+            idle.append((summary, bound))
+        if idle:
+            summary, bound = idle[0]
+            return unknown(
+                f"whether anything calls `{summary.name}`, which would trim it",
+                Reason(bound.spot, "trimmed here, but no checked file calls this"),
+            )
+        return holds()
+
+
+@dataclass(frozen=True, slots=True)
+class MovedLater:
+    """The gathered list is concatenated and only then taken to the CPU, here or in a callee."""
+
+    holder: str
+
+    def settle(self, project: Project) -> Answer:
+        """Refuted where no such place is known."""
+        moved = project.moved(self.holder)
+        if not moved:
+            return REFUTED
+        return holds(*(Reason(m.spot, "all of it is moved to the CPU only here") for m in moved[:3]))
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Something that no static fact settles."""
+
+    question: str
+
+    def settle(self, project: Project) -> Answer:
+        """Always unknown."""
+        return unknown(self.question)
+
+
+_NOWHERE = Spot("", 0, "", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class DemandsRange:
+    """The function that is called tests the range of this argument."""
+
+    name: str
+    path: str
+    receiver: str
+    on_self: bool
+    argument: int | str
+
+    def settle(self, project: Project) -> Answer:
+        """Refuted where no function that is meant does; the bounds are filled in for the fixer."""
+        call = Call(
+            self.name.rpartition(".")[2],
+            self.path,
+            self.receiver,
+            self.on_self,
+            "",
+            (),
+            False,
+            False,
+            _NOWHERE,
+            (),
+            (),
+        )
+        demand, sure = project.demands(call, self.argument)
+        if demand is None:
+            return REFUTED
+        reasons = (Reason(demand.spot, f"`{demand.parameter}` must lie within these bounds"),)
+        facts = (("low", demand.low), ("high", demand.high))
+        if sure:
+            return Answer(Verdict.HOLDS, reasons, facts=facts)
+        question = f"whether this `{call.name}` is the one that is meant; an annotation of the object would say so"
+        return Answer(Verdict.UNKNOWN, reasons, question, facts)
+
+
+@dataclass(frozen=True, slots=True)
+class NotFrozen:
+    """The class does not freeze the parameters of what it runs."""
+
+    owner: str
+
+    def settle(self, project: Project) -> Answer:
+        """Without parameters that need gradients a forward pass builds no graph."""
+        return REFUTED if project.freezes(self.owner) else holds()
+
+
+@dataclass(frozen=True, slots=True)
+class CalleeKeepsGrad:
+    """What is called does not itself switch gradients off."""
+
+    name: str
+
+    def settle(self, project: Project) -> Answer:
+        """By the name alone: good enough to stay silent."""
+        return REFUTED if self.name in project.switching else holds()

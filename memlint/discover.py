@@ -1,0 +1,179 @@
+"""Which files to check: the paths the user names, and below folders whatever git and the settings do not exclude."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from memlint.config import Resolver, Settings, compiled, display_path
+
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
+
+SUFFIXES = (".py", ".pyi")
+
+# Folders that hold no source of the user's own; the list of ruff. `exclude = ["!build"]` takes one back.
+# fmt: off
+EXCLUDED = frozenset({
+    ".bzr", ".direnv", ".eggs", ".git", ".git-rewrite", ".hg", ".ipynb_checkpoints", ".mypy_cache", ".nox",
+    ".pants.d", ".pyenv", ".pytest_cache", ".pytype", ".ruff_cache", ".svn", ".tox", ".venv", ".vscode",
+    "__pypackages__", "_build", "buck-out", "build", "dist", "node_modules", "site-packages", "venv",
+})
+# fmt: on
+
+
+@dataclass(slots=True)
+class Found:
+    """files: display path and settings of each file. problems: paths that can't be used, each with the reason."""
+
+    files: list[tuple[str, Settings]] = field(default_factory=list)
+    problems: list[tuple[str, str]] = field(default_factory=list)
+
+
+def find(paths: Sequence[str], resolver: Resolver, *, force_exclude: bool = False) -> Found:
+    """The files below the paths. What is named itself is taken whatever its suffix, and even where it is excluded.
+
+    force_exclude: settings may exclude what is named, too (for tools that name every file, such as pre-commit).
+    """
+    found = Found()
+    seen: set[str] = set()
+
+    def take(path: str, real: str, settings: Settings) -> None:
+        if real not in seen:
+            seen.add(real)
+            found.files.append((display_path(path), settings))
+
+    for named in paths:
+        path = os.path.normpath(named)
+        if not named or not os.path.exists(path):
+            found.problems.append((display_path(path) if named else '""', "no such file or directory"))
+        elif force_exclude and is_excluded(path, resolver):
+            continue
+        elif os.path.isdir(path):
+            for file, real, settings in sorted(_walk(path, resolver, found), key=lambda item: item[0]):
+                take(file, real, settings)
+        else:
+            take(path, os.path.realpath(path), resolver.settings(os.path.dirname(path)))
+    return found
+
+
+def is_excluded(path: str, resolver: Resolver) -> bool:
+    """Whether the settings exclude a path or a folder above it, up to the current folder or the repository's root."""
+    path = os.path.abspath(path)
+    while True:
+        folder = os.path.dirname(path)
+        excludes = [_patterns(base, lines) for base, lines in resolver.settings(folder).exclude]
+        if _excluded(path, os.path.isdir(path), excludes, []):
+            return True
+        if folder in (path, os.getcwd()) or os.path.exists(os.path.join(folder, ".git")):
+            return False
+        path = folder
+
+
+class _Patterns:
+    """Patterns in gitignore's syntax that start from a folder."""
+
+    def __init__(self, folder: str, spec: GitIgnoreSpec) -> None:
+        self._prefix = os.path.join(folder, "")
+        self._spec = spec
+
+    def verdict(self, path: str, is_folder: bool) -> bool | None:
+        """True: excluded, False: taken back by a `!pattern`, None: not mentioned."""
+        if not path.startswith(self._prefix):
+            return None
+        relative = path[len(self._prefix) :].replace(os.sep, "/")
+        return self._spec.check_file(relative + "/" if is_folder else relative).include
+
+    def without(self, path: str) -> _Patterns:
+        """These patterns less those that exclude this folder itself: it was named, so they must not empty it."""
+        if not path.startswith(self._prefix):
+            return self
+        relative = path[len(self._prefix) :].replace(os.sep, "/") + "/"
+        kept = [item for item in self._spec.patterns if not (item.include and item.match_file(relative))]
+        return _Patterns(self._prefix, type(self._spec)(kept))
+
+
+def _walk(root: str, resolver: Resolver, found: Found) -> Iterator[tuple[str, str, Settings]]:
+    """Files below a folder, each with its real path. Links to folders are not followed, so loops of them do no harm."""
+    absolute = os.path.abspath(root)
+    real_root = os.path.realpath(root)
+    ignores = [patterns.without(absolute) for patterns in _ignores_above(absolute)]
+    pending = [(root, absolute, ignores)]
+    while pending:
+        shown, folder, ignores = pending.pop()
+        try:
+            with os.scandir(folder) as scan:
+                entries = list(scan)
+        except OSError as error:
+            found.problems.append((display_path(shown), f"can't list this folder: {error.strerror}"))
+            continue
+        names = {entry.name for entry in entries}
+        if ".git" in names and folder != absolute:
+            ignores = []  # a repository inside another one: git does not look at the outer one's files either
+        if ".gitignore" in names:
+            ignores = [*ignores, *_ignore_file(folder)]
+        settings = resolver.settings(folder)
+        excludes = [_patterns(base, lines).without(absolute) for base, lines in settings.exclude]
+        for entry in entries:
+            path = os.path.join(folder, entry.name)
+            is_folder = entry.is_dir(follow_symlinks=False)
+            if not is_folder and not (entry.name.endswith(SUFFIXES) and os.path.isfile(path)):
+                continue
+            if _excluded(path, is_folder, excludes, ignores):
+                continue
+            child = entry.name if shown == os.curdir else os.path.join(shown, entry.name)
+            if is_folder:
+                pending.append((child, path, ignores))
+            else:
+                real = os.path.realpath(path) if entry.is_symlink() else real_root + path[len(absolute) :]
+                yield child, real, settings
+
+
+def _excluded(path: str, is_folder: bool, excludes: list[_Patterns], ignores: list[_Patterns]) -> bool:
+    # The nearest file that mentions a path decides, and within it the last line, as in git.
+    for patterns in reversed(excludes):
+        verdict = patterns.verdict(path, is_folder)
+        if verdict is not None:
+            return verdict
+    if is_folder and os.path.basename(path) in EXCLUDED:
+        return True
+    for patterns in reversed(ignores):
+        verdict = patterns.verdict(path, is_folder)
+        if verdict is not None:
+            return verdict
+    return False
+
+
+def _ignores_above(folder: str) -> list[_Patterns]:
+    """The .gitignore files of the folders above, up to the root of the repository; none outside a repository."""
+    above: list[_Patterns] = []
+    while not os.path.exists(os.path.join(folder, ".git")):
+        parent = os.path.dirname(folder)
+        if parent == folder:
+            return []
+        folder = parent
+        above[:0] = _ignore_file(folder)
+    return above
+
+
+def _ignore_file(folder: str) -> list[_Patterns]:
+    try:
+        with open(os.path.join(folder, ".gitignore"), encoding="utf-8", errors="replace") as stream:
+            lines = stream.read().split("\n")
+    except OSError:
+        return []
+    return [_patterns(folder, lines)]
+
+
+def _patterns(folder: str, lines: Sequence[str]) -> _Patterns:
+    from pathspec import GitIgnoreSpec  # here, because a tree without patterns should not pay for it
+
+    good = GitIgnoreSpec([])
+    for line in lines:
+        try:
+            good += compiled(line)
+        except ValueError:
+            continue  # git steps over a pattern that it can't read
+    return _Patterns(folder, good)

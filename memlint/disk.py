@@ -1,0 +1,77 @@
+"""Putting files on the disk: whole or not at all, and never over somebody else's changes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+from memlint.engine import FileError
+
+# How the runtime's own text begins, in every version of it: so a copy that memlint made is told from a user's file.
+RUNTIME_MARK = '"""Helpers that code repaired by memlint calls'
+
+
+def replace(path: str, old: bytes, new: bytes) -> FileError | None:
+    """Give a file its new bytes, or say why not. It keeps its mode and owner; a link stays a link to the changed file.
+
+    The bytes are written beside the file and moved over it, so that a crash leaves the old or the new ones.
+    """
+    target = Path(os.path.realpath(path))
+    try:
+        now = target.read_bytes()
+        if now == new:  # by another name of the same file
+            return None
+        if now != old:
+            return FileError(path, None, None, "not written: it was changed meanwhile")
+        if not os.access(target, os.W_OK):
+            return FileError(path, None, None, "not written: it is read-only")
+        _put(target, new, os.stat(target))
+    except OSError as error:
+        return FileError(path, None, None, f"not written: {error.strerror or error}")
+    return None
+
+
+def vendor(path: str) -> FileError | None:
+    """Copy the runtime to `path`, over an earlier copy of it but over nothing else."""
+    target = Path(os.path.realpath(path))
+    new = Path(__file__).with_name("runtime.py").read_bytes()
+    try:
+        if not target.exists():
+            _put(target, new, None)
+            return None
+        old = target.read_bytes()
+    except OSError as error:
+        return FileError(path, None, None, f"the runtime can't be copied here: {error.strerror or error}")
+    if old == new:
+        return None
+    if not old.startswith(RUNTIME_MARK.encode()):
+        return FileError(path, None, None, "the runtime can't be copied here: the file is not a copy of it")
+    return replace(path, old, new)
+
+
+def _put(target: Path, data: bytes, like: os.stat_result | None) -> None:
+    """Write beside the target, then move over it. like: whose mode and owner it gets, None for those of a new file."""
+    number, beside = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+    try:
+        with os.fdopen(number, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if like is None:
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(beside, 0o666 & ~mask)
+        else:
+            made = os.stat(beside)
+            if (made.st_uid, made.st_gid) != (like.st_uid, like.st_gid):
+                with contextlib.suppress(OSError):  # only the superuser may give files away
+                    os.chown(beside, like.st_uid, like.st_gid)
+            os.chmod(beside, stat.S_IMODE(like.st_mode))
+        os.replace(beside, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(beside)
+        raise

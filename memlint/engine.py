@@ -1,0 +1,196 @@
+"""Propose, link, report: every file is parsed once, rules propose, the project settles the open conditions."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from memlint import registry, suppress
+from memlint.config import Settings, all_rules
+from memlint.facts import FileFacts
+from memlint.facts.summary import Summary, summarize
+from memlint.project import Project
+from memlint.rule import Evidence, Finding, Place, Proposal, Reason, Rule, Severity, Spot, Tier, Verdict
+from memlint.source import Source, Unreadable
+
+
+@dataclass(frozen=True, slots=True)
+class FileError:
+    """A file that could not be checked: one line for the user."""
+
+    path: str
+    line: int | None
+    column: int | None
+    message: str
+
+
+@dataclass(slots=True)
+class Report:
+    """What a check found. texts: the decoded text of each file that has findings."""
+
+    findings: list[Finding] = field(default_factory=list)
+    errors: list[FileError] = field(default_factory=list)
+    checked: int = 0
+    texts: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class FileResult:
+    """What one file contributes: a pure function of its bytes and the rules that are asked."""
+
+    summary: Summary
+    proposals: tuple[Proposal, ...]
+
+
+def check(
+    files: Sequence[tuple[str, Settings]],
+    *,
+    overlay: Mapping[str, bytes] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Report:
+    """Check files together, as one project.
+
+    files: display paths with their settings. overlay: contents that replace the disk's, by display path.
+    progress: called with (files done, files in all).
+    """
+    overlay = overlay or {}
+    packages = _packages(path for path, _ in files)
+    report = Report()
+    results: list[FileResult] = []
+    # The trees are freed by reference counting; the collector would only walk them again and again.
+    gc_was_on = gc.isenabled()
+    gc.disable()
+    try:
+        for done, (path, settings) in enumerate(files):
+            try:
+                source = Source(path, _read(path, overlay))
+                if suppress.skips_file(source.text):
+                    report.checked += 1
+                    continue
+                enabled = settings.enabled(path)
+                rules = [rule for rule in registry.rules().values() if rule.name in enabled]
+                results.append(propose(source, rules, packages))
+                report.checked += 1
+                if results[-1].proposals or "memlint:" in source.text:
+                    report.texts[path] = source.text
+            except Unreadable as error:
+                report.errors.append(FileError(path, error.line, error.column, error.message))
+            except OSError as error:
+                report.errors.append(FileError(path, None, None, f"can't be read: {error.strerror or error}"))
+            except RecursionError:
+                report.errors.append(FileError(path, None, None, "is nested too deeply to be analysed"))
+            if progress is not None:
+                progress(done + 1, len(files))
+    finally:
+        if gc_was_on:
+            gc.enable()
+    project = Project(result.summary for result in results)
+    judged = [judge(proposal, project) for result in results for proposal in result.proposals]
+    by_path: dict[str, list[Finding]] = {path: [] for path in report.texts}
+    for finding in _explained([pair for pair in judged if pair is not None], overlay, packages):
+        by_path[finding.place.path].append(finding)
+    settings_of = dict(files)
+    for path, found in by_path.items():
+        enabled = settings_of[path].enabled(path)
+        report.findings.extend(suppress.apply(found, report.texts[path], path, enabled, frozenset(all_rules())))
+    report.findings.sort(key=lambda f: (f.place, f.rule))
+    return report
+
+
+def propose(source: Source, rules: Sequence[Rule], packages: frozenset[str]) -> FileResult:
+    """Ask the rules about one file."""
+    facts = FileFacts(source, packages)
+    try:
+        proposals = []
+        for rule in rules:
+            if rule.needs and not any(text in source.text for text in rule.needs):
+                continue
+            for proposal in rule.proposals(facts):
+                proposals.append(_named(proposal, rule.name))
+        return FileResult(summarize(facts), tuple(proposals))
+    finally:
+        facts.close()
+
+
+def judge(proposal: Proposal, project: Project) -> tuple[Finding, tuple[Reason, ...]] | None:
+    """What the project makes of a proposal, and its reasons for it: None where a condition is refuted."""
+    reasons: list[Reason] = []
+    questions: list[str] = []
+    fact = proposal.fact
+    for condition in proposal.conditions:
+        answer = condition.settle(project)
+        if answer.verdict == Verdict.REFUTED:
+            return None
+        reasons.extend(answer.reasons)
+        if answer.facts:
+            fact = dataclasses.replace(fact, **dict(answer.facts))
+        if answer.verdict == Verdict.UNKNOWN:
+            questions.append(answer.open_question)
+    finding = Finding(
+        rule=proposal.rule,
+        message=proposal.message,
+        place=proposal.place,
+        tier=Tier.SUSPECTED if questions else Tier.PROVED,
+        severity=proposal.severity if not questions else min(proposal.severity, Severity.WARNING, key=_weight),
+        evidence=proposal.evidence,
+        fact=fact,
+        open_questions=tuple(questions),
+    )
+    return finding, tuple(reasons)
+
+
+def _explained(
+    judged: Sequence[tuple[Finding, tuple[Reason, ...]]], overlay: Mapping[str, bytes], packages: frozenset[str]
+) -> list[Finding]:
+    """The findings with the project's reasons placed: the few files that these stand in are read once more."""
+    wanted: dict[str, set[Spot]] = {}
+    for _, reasons in judged:
+        for reason in reasons:
+            wanted.setdefault(reason.spot.path, set()).add(reason.spot)
+    places: dict[Spot, Place] = {}
+    for path, spots in wanted.items():
+        try:
+            facts = FileFacts(Source(path, _read(path, overlay)), packages)
+            places.update((spot, facts.spot(spot)) for spot in spots)
+            facts.close()
+        except (OSError, Unreadable, IndexError):
+            continue  # changed or gone since it was checked: the finding stands, without this part of its reasons
+    return [
+        dataclasses.replace(
+            finding,
+            evidence=(*finding.evidence, *(Evidence(places[r.spot], r.message) for r in reasons if r.spot in places)),
+        )
+        for finding, reasons in judged
+    ]
+
+
+def _read(path: str, overlay: Mapping[str, bytes]) -> bytes:
+    return overlay[path] if path in overlay else Path(path).read_bytes()
+
+
+def _weight(severity: Severity) -> int:
+    return [Severity.NOTE, Severity.WARNING, Severity.ERROR].index(severity)
+
+
+def _named(proposal: Proposal, rule: str) -> Proposal:
+    return Proposal(
+        proposal.message, proposal.place, proposal.fact, proposal.evidence, proposal.conditions, proposal.severity, rule
+    )
+
+
+def _packages(paths: Iterable[str]) -> frozenset[str]:
+    """The folders that hold an `__init__.py`, as far up from the checked files as they go."""
+    found: set[str] = set()
+    seen: set[str] = set()
+    for path in paths:
+        folder = PurePosixPath(path).parent
+        while str(folder) not in seen:
+            seen.add(str(folder))
+            if not (Path(folder) / "__init__.py").is_file():
+                break
+            found.add(str(folder))
+            folder = folder.parent
+    return frozenset(found)

@@ -1,0 +1,145 @@
+"""Calls: what they give back and what they do, by the callee's path, the receiver's kind, or this file's own code."""
+
+from __future__ import annotations
+
+from memlint.facts import knowledge as k
+from memlint.facts import nodes as n
+from memlint.facts import values as v
+from memlint.facts.events import ON
+from memlint.facts.methods import Methods
+from memlint.facts.scopes import Scope
+from memlint.facts.tensor_names import TENSOR_NAMES
+from memlint.facts.values import ANYTHING, Value
+
+
+class Calls(Methods):
+    """Evaluates calls."""
+
+    def call(self, expr: n.Call) -> Value:
+        """The value of a call."""
+        func = expr.func
+        receiver = self.eval(func.value) if isinstance(func, n.Attr) else ANYTHING
+        callee = self.eval(func)
+        args = [self.eval(a) for a in expr.args]
+        keywords = [(name, self.eval(a)) for name, a in expr.keywords]
+        method = func.attr if isinstance(func, n.Attr) else ""
+        text = n.dotted(func)
+        on_self = isinstance(func, n.Attr) and n.dotted(func.value) == self.scope.self_name != ""
+        path = callee.path if callee.kind in (v.PACKAGE, v.CLASS) else ""
+        builtin = isinstance(func, n.Name) and not path and func.id not in self.env and not self._is_local(func.id)
+        is_module = callee.kind == v.MODULE
+        if is_module and callee.path and not path:
+            self.site(expr, "forward", "", callee.path, False, args, keywords, is_module)
+        else:
+            owner = self._class_of(receiver, on_self)
+            layer = is_module or method in TENSOR_NAMES or self._is_layer(expr, method, on_self)
+            self.site(expr, method or text, path, owner, on_self, args, keywords, layer)
+        self._note_training(expr, method, path, receiver, args)
+        graph = frozenset[int]().union(*(v.graph_of(a) for a in args), *(v.graph_of(a) for _, a in keywords))
+        if path:
+            known = self._by_path(expr, path, args, keywords, graph)
+            if known is not None:
+                return known
+        if builtin and isinstance(func, n.Name):
+            known = self._builtin(expr, func.id, args, keywords, graph)
+            if known is not None:
+                return known
+        if callee.kind == v.MODULE:
+            return self._run(expr, text, callee, graph)
+        if method:
+            known = self._by_method(expr, method, receiver, callee, args, keywords, graph)
+            if known is not None:
+                return known
+        return self._unknown(expr, text, callee, path, on_self, args, graph)
+
+    def _run(self, expr: n.Call, text: str, callee: Value, graph: frozenset[int]) -> Value:
+        if callee.frozen:  # without parameters that need gradients there is only its input's graph
+            self.use(graph, "passed", expr, text)
+            return Value(v.TENSOR, origins=graph, device=callee.device, zero_d=callee.zero_d)
+        return self._forward(expr, text, True, f"`{text or 'this'}` is a module", graph, callee)
+
+    # -- everything else -----------------------------------------------------------------------------------------
+
+    def _unknown(self, expr: n.Call, text: str, callee: Value, path: str, on_self: bool, args: list[Value],
+                 graph: frozenset[int]) -> Value:  # fmt: skip
+        own = self._own_function(expr, text, on_self)
+        self._pass(expr, text, graph, args)
+        if own is not None and own.returns.grad == v.ATTACHED and self.mode == ON:
+            value = self._forward(expr, text, True, f"`{text}()` hands back a module's output", graph, ANYTHING)
+            return own.returns.but(origins=value.origins, holder="", source="", item=None)
+        given = next((a.source for a in args if a.kind == v.MODULE and a.source and len(args) > 1), "")
+        if given and not path.startswith(k.NEUTRAL_PACKAGES) and given != self.scope.self_name:
+            why = f"`{given}` is handed to `{text}` together with its input"
+            value = self._forward(expr, given, False, why, graph, callee, question=f"whether `{text}` runs `{given}`")
+            for origin in value.origins - graph:
+                self.events.forwards[origin].through = True
+            return own.returns.but(origins=value.origins, holder="", source="") if own is not None else value
+        if own is not None:
+            return own.returns.but(origins=graph, holder="", source="", sums=v.NO_IDS, scaled=v.NO_IDS)
+        if isinstance(expr.func, n.Name) and expr.func.id == self.scope.self_name and self._owner_is_module():
+            return self._forward(expr, text, True, "the class is a module and calls itself", graph, callee)
+        unknown = bool(text) and not path and not callee.frozen and callee.kind == v.UNKNOWN
+        if unknown and self._may_be_module(expr, text, on_self):
+            why = f"`{text}` is called"
+            parameter = text if text in self.scope.params else ""
+            question = f"whether `{text}` is a module; an annotation would say so"
+            return self._forward(expr, text, False, why, graph, callee, parameter=parameter, question=question)
+        return Value(origins=graph, kind=v.OUTPUT if graph else v.UNKNOWN)
+
+    def _is_layer(self, expr: n.Call, method: str, on_self: bool) -> bool:
+        """An attribute of a module that is called and is none of its methods."""
+        owner = self.scope.owner
+        return on_self and owner is not None and method not in owner.methods and self._owner_is_module()
+
+    def _may_be_module(self, expr: n.Call, text: str, on_self: bool) -> bool:
+        """Whether an unknown callee is worth watching: what is done with its result may prove it a module."""
+        method = text.rpartition(".")[2]
+        if not (expr.args or expr.keywords):
+            return False
+        if not self.file.uses_torch or text in k.CONTAINER_PATHS or method in k.MODULE_PLAIN_METHODS | k.PLAIN_METHODS:
+            return False
+        if "." in text and method in TENSOR_NAMES or text.partition(".")[0] == "cls":
+            return False
+        if on_self and self.scope.owner is not None and method in self.scope.owner.methods:
+            return False
+        first = text.partition(".")[0]
+        return (
+            "." in text
+            and not self.file.names.path(first)
+            or self._is_local(first)
+            and first not in self.file.names.defined
+        )
+
+    def _own_function(self, expr: n.Call, text: str, on_self: bool) -> Scope | None:
+        """The scope of a function or method of this file, where the call plainly means it."""
+        if on_self and self.scope.owner is not None:
+            method = text.rpartition(".")[2]
+            if method == "forward" and self._owner_is_module():
+                return None
+            return self.scope.owner.methods.get(method)
+        if isinstance(expr.func, n.Name):
+            return self.file.functions.get(expr.func.id)
+        return None
+
+    def _owner_is_module(self) -> bool:
+        owner = self.scope.owner
+        return owner is not None and (owner.is_module(self.file.classes) or "forward" in owner.methods)
+
+    def _class_of(self, receiver: Value, on_self: bool) -> str:
+        if on_self and self.scope.owner is not None:
+            return self.scope.owner.name
+        return receiver.path if receiver.kind in (v.OBJECT, v.MODULE) else ""
+
+    def _is_local(self, name: str) -> bool:
+        return any(name in scope.local_names for scope in self.scope.around()) or name in self.file.names.defined
+
+    def _note_training(self, expr: n.Call, method: str, path: str, receiver: Value, args: list[Value]) -> None:
+        trains = path in k.TRAINING_PATHS or method in k.TRAINING_METHODS
+        if method == "requires_grad_" and args and args[0].const is False:
+            return
+        if method == "step" and receiver.kind == v.OPTIMIZER:
+            trains = True
+        if trains:
+            self._once(("training", id(expr)), lambda: expr, self.events.training)
+            if method in ("backward", "manual_backward", "step"):
+                self.note_step()

@@ -1,0 +1,101 @@
+"""The typed facts that rules hand to fixers. A span is (line, column, end_line, end_column), all counted from 1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Span = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class UnboundedGrowth:
+    """A container that outlives the step and grows in it.
+
+    container: the source of the container expression, `self.stats["loss"]`.
+    growth: span of the growing expression (a call) or statement.
+    how: append | extend | augment | setitem | concat | appendleft | put | add.
+    stored: graph | tensor | record | number | unknown: what one step adds.
+    """
+
+    container: str
+    growth: Span
+    how: str
+    stored: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeptOnDevice:
+    """A value that is stored beyond its step while it stays on the accelerator.
+
+    value: span of the stored expression.
+    form: gathered (appended, then concatenated and moved) | stored | state-dict | cache-moved.
+    only_read_on_cpu: every consumer moves it to the CPU, saves, plots or counts it, so moving early changes nothing.
+    """
+
+    value: Span
+    form: str
+    only_read_on_cpu: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardWithGrad:
+    """A forward pass that builds a graph nobody uses.
+
+    call: span of the forward call.
+    function: span of the whole enclosing function definition with its decorators, None in a module's body.
+    block: span of the statement to wrap where the function cannot be decorated.
+    decorate: True to decorate the function, False to wrap the block in a with-statement.
+    escapes: whether something that came from the forward leaves the function other than as plain numbers.
+    """
+
+    call: Span
+    function: Span | None
+    block: Span
+    decorate: bool
+    escapes: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PerItemLoop:
+    """A loop over rows that one batched call replaces.
+
+    loop: span of the for statement.
+    form: nearest | round | clamp | trunc | floor | ceil.
+    result, points, grid: sources of the written tensor, the read rows, the grid (nearest only).
+    count: source of the loop bound when it is not the length of points, else "".
+    stores: rows (grid rows are written) | index (the index is written).
+    arguments: source of further call arguments for clamp ("min=-1, max=1").
+    collects: True where the loop appends to a list that is stacked afterwards.
+    unused_after: True where no name that the loop body binds is read after the loop.
+    exact: the batched call is proved to give the same values (then the fix is safe).
+    """
+
+    loop: Span
+    form: str
+    result: str
+    points: str
+    grid: str = ""
+    count: str = ""
+    stores: str = "rows"
+    arguments: str = ""
+    collects: bool = False
+    unused_after: bool = True
+    exact: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class UnclampedSum:
+    """A position plus a displacement that reaches a range contract unclamped.
+
+    total: span of the sum (or of the whole augmented assignment).
+    position, displacement: sources of its two sides.
+    low, high: sources of the contract's bounds.
+    augmented: True for `position += displacement`.
+    """
+
+    total: Span
+    position: str
+    displacement: str
+    low: str
+    high: str
+    augmented: bool = False

@@ -1,0 +1,297 @@
+"""Expressions: what each one is worth in the model, and what evaluating it does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from memlint.facts import knowledge as k
+from memlint.facts import nodes as n
+from memlint.facts import values as v
+from memlint.facts.calls import Calls
+from memlint.facts.events import ON
+from memlint.facts.values import ANYTHING, Value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_ARITHMETIC = frozenset({"Add", "Subtract", "Multiply", "Divide", "FloorDivide", "Power", "Modulo", "MatrixMultiply"})
+
+
+class Evaluator(Calls):
+    """Evaluates expressions in the environment of one scope. The statements are `memlint.facts.flow.Flow`'s."""
+
+    def eval(self, expr: n.Expr) -> Value:
+        """The value of an expression; its effects are written to the scope's events."""
+        handler: Callable[[Any, Any], Value] | None = _HANDLERS.get(type(expr))
+        return handler(self, expr) if handler is not None else ANYTHING
+
+    # -- names ---------------------------------------------------------------------------------------------------
+
+    def _name(self, expr: n.Name) -> Value:
+        return self.lookup(expr.id)
+
+    def lookup(self, name: str) -> Value:
+        """What a name is bound to here, in an enclosing function, in the module or by an import."""
+        hint = self.scope.hints.get(name)
+        for scope in self.scope.around():
+            env = self.env if scope is self.scope else scope.env
+            if name in env:
+                value = env[name] if scope is self.scope else v.without_ids(env[name])
+                return _with_hint(value, hint or scope.hints.get(name)).but(source=name)
+        path = self.file.names.path(name)
+        if path:
+            return self.of_path(path).but(source=name)
+        if hint is not None:
+            return hint.but(source=name)
+        return Value(path=name if name in k.CONTAINER_PATHS else "", source=name)
+
+    def of_path(self, path: str) -> Value:
+        """The value of a dotted path: a class or function of this file, or something imported."""
+        last = path.rpartition(".")[2]
+        cls = self.file.classes.get(last)
+        if cls is not None and path.startswith(self.file.names.module):
+            return Value(v.CLASS, path=path)
+        return Value(v.PACKAGE, path=path)
+
+    def _attribute(self, expr: n.Attr) -> Value:
+        text = n.dotted(expr)
+        if text and text in self.env:
+            return self._attr_value(text, self.env[text])
+        base = self.eval(expr.value)
+        if base.kind in (v.PACKAGE, v.CLASS) and base.path:
+            return self.of_path(f"{base.path}.{expr.attr}").but(source=text)
+        if isinstance(expr.value, n.Name) and expr.value.id == self.scope.self_name and self.scope.owner is not None:
+            return self._own_attribute(expr.attr, text)
+        if expr.attr == "data":
+            self.use(v.graph_of(base), "consumed", expr, ".data")
+            return base.detached()
+        if expr.attr in k.METADATA:
+            return Value(v.DEVICE, device=base.device) if expr.attr == "device" else ANYTHING
+        if base.kind == v.MODULE and expr.attr not in ("training", "device", "dtype", "config"):
+            # A module's attributes may be submodules, parameters or plain settings: only a call tells.
+            return Value(device=base.device, source=text, path="submodule", frozen=base.frozen)
+        if base.origins and expr.attr in k.OUTPUT_ATTRIBUTES:
+            self.use(base.origins, "typed", expr, f".{expr.attr}")
+        if base.kind in v.TENSOR_LIKE or base.origins:
+            if expr.attr in ("T", "mT", "H", "real", "imag"):
+                return base
+            return base.but(kind=v.TENSOR if base.kind == v.TENSOR else v.OUTPUT, source=text, parts=None)
+        return Value(source=text)
+
+    def _own_attribute(self, attr: str, text: str) -> Value:
+        owner = self.scope.owner
+        assert owner is not None
+        value = owner.attributes.get(attr, ANYTHING)
+        value = _with_hint(value, owner.hints.get(attr))
+        return value.but(source=text, holder=value.holder or f"class:{owner.name}.{attr}")
+
+    def _attr_value(self, text: str, value: Value) -> Value:
+        first, _, rest = text.partition(".")
+        owner = self.scope.owner
+        if first == self.scope.self_name and owner is not None:
+            value = _with_hint(value, owner.hints.get(rest))
+        return value.but(source=text)
+
+    # -- operators -----------------------------------------------------------------------------------------------
+
+    def _const(self, expr: n.Const) -> Value:
+        value = expr.value
+        if isinstance(value, bool) or value is None and not isinstance(value, str):
+            return Value(v.NONE if value is None else v.NUMBER, const=value)
+        if isinstance(value, (int, float, complex)):
+            return Value(v.NUMBER, const=value)
+        return Value(v.STRING, const=value) if isinstance(value, str) else ANYTHING
+
+    def _binary(self, expr: n.Binary) -> Value:
+        left, right = self.eval(expr.left), self.eval(expr.right)
+        return self.arithmetic(expr, expr.op, expr.left, left, expr.right, right, augmented=False)
+
+    def arithmetic(
+        self, node: Any, op: str, left_expr: n.Expr, left: Value, right_expr: n.Expr, right: Value, *, augmented: bool
+    ) -> Value:
+        """The value of `left op right`; an addition of two tensors opens a sum."""
+        if left.kind in v.CONTAINERS or right.kind in v.CONTAINERS:
+            side = left if left.kind in v.CONTAINERS else right
+            return Value(side.kind, item=v.joined(left.item, right.item))
+        if left.kind == v.STRING or right.kind == v.STRING:
+            return v.A_STRING
+        tensors = v.TENSOR_LIKE & {left.kind, right.kind}
+        if not tensors and left.kind == v.NUMBER and right.kind == v.NUMBER:
+            return v.A_NUMBER
+        if not tensors and v.ARRAY in (left.kind, right.kind):
+            return Value(v.ARRAY)
+        origins = v.graph_of(left) | v.graph_of(right)
+        both = v.sums_of(left) | v.sums_of(right)
+        sums = v.NO_IDS
+        if op == "Add" and v.NUMBER not in (left.kind, right.kind):
+            sums = both | {self.open_sum(node, left_expr, right_expr, augmented, bool(tensors))}
+        elif op == "Modulo":
+            both = v.NO_IDS  # a position taken modulo its period is in range
+        if not tensors and not origins and v.UNKNOWN in (left.kind, right.kind):
+            return Value(sums=sums, scaled=both | sums | left.scaled | right.scaled)
+        return Value(
+            kind=v.TENSOR if tensors or origins else v.UNKNOWN,
+            device=left.device if left.device == right.device else left.device or right.device,
+            grad=v.ATTACHED if v.ATTACHED in (left.grad, right.grad) else "",
+            zero_d=(left.zero_d or left.kind == v.NUMBER) and (right.zero_d or right.kind == v.NUMBER),
+            origins=origins,
+            sums=sums,
+            scaled=both | sums | left.scaled | right.scaled if op != "Modulo" else v.NO_IDS,
+            integral=left.integral and right.integral,
+        )
+
+    def _compare(self, expr: n.Compare) -> Value:
+        parts = [self.eval(expr.left), *(self.eval(right) for _, right in expr.rest)]
+        if any(op in ("Is", "IsNot", "In", "NotIn") for op, _ in expr.rest):
+            return v.A_NUMBER
+        origins = frozenset[int]().union(*(v.graph_of(part) for part in parts))
+        self.use(origins, "consumed", expr, "compared")
+        if any(part.kind in v.TENSOR_LIKE for part in parts):
+            return Value(v.TENSOR, grad=v.DETACHED, integral=True, zero_d=all(p.zero_d for p in parts[:1]))
+        return ANYTHING
+
+    def _logic(self, expr: n.Logic) -> Value:
+        return v.join(self.eval(expr.left), self.eval(expr.right))
+
+    def _unary(self, expr: n.Unary) -> Value:
+        value = self.eval(expr.operand)
+        if expr.op == "Not":
+            self.use(v.graph_of(value), "consumed", expr, "tested")
+            return v.A_NUMBER
+        return value.but(const=None, sums=v.NO_IDS)
+
+    def _choice(self, expr: n.Choice) -> Value:
+        self.eval(expr.test)
+        return v.join(self.eval(expr.body), self.eval(expr.orelse))
+
+    # -- displays ------------------------------------------------------------------------------------------------
+
+    def _sequence(self, expr: n.Sequence) -> Value:
+        values = [self.eval(e) for e in expr.elements]
+        if expr.kind == "tuple":
+            starred = any(isinstance(e, n.Star) for e in expr.elements)
+            return Value(v.TUPLE, parts=None if starred else tuple(values), item=_inside(values) if starred else None)
+        kind = v.LIST if expr.kind == "list" else v.SET
+        return Value(kind, item=_inside(values))
+
+    def _mapping(self, expr: n.Mapping) -> Value:
+        values = []
+        for key, value in expr.entries:
+            if key is not None:
+                self.eval(key)
+            values.append(self.eval(value))
+        return Value(v.DICT, item=_inside(values))
+
+    def _comprehension(self, expr: n.Comprehension) -> Value:
+        saved = dict(self.env)
+        for generator in expr.generators:
+            self.bind(generator.target, self.items_of(self.eval(generator.iter)), generator.iter)
+            for test in generator.tests:
+                self.eval(test)
+        if expr.key is not None:
+            self.eval(expr.key)
+        item = self.eval(expr.element)
+        self.env = saved
+        return Value({"dict": v.DICT, "set": v.SET}.get(expr.kind, v.LIST), item=item)
+
+    def items_of(self, value: Value) -> Value:
+        """What iterating over a value gives."""
+        if value.parts is not None:
+            return v.widest(list(value.parts))
+        if value.kind in v.CONTAINERS or value.item is not None:
+            item = value.item or ANYTHING
+            return item.but(holder=item.holder or (f"{value.holder}[]" if value.holder else ""))
+        if value.kind in v.TENSOR_LIKE or value.origins:
+            return value.but(source="", kind=value.kind or v.UNKNOWN)
+        return Value(holder=f"{value.holder}[]" if value.holder else "")
+
+    def _item(self, expr: n.Item) -> Value:
+        base, index = self.eval(expr.value), self.eval(expr.index)
+        if index.scaled and index.integral and base.kind != v.DICT:
+            self.meet_index(index, expr)
+        if (
+            base.parts is not None
+            and isinstance(index.const, int)
+            and -len(base.parts) <= index.const < len(base.parts)
+        ):
+            return base.parts[index.const]
+        if base.kind in v.CONTAINERS or base.kind == v.TUPLE:
+            if isinstance(expr.index, n.Slice):
+                return base.but(holder="", parts=None, item=v.widest(list(base.parts)) if base.parts else base.item)
+            return self.items_of(base)
+        if base.kind in v.TENSOR_LIKE or base.origins:
+            return base.but(zero_d=False, source=n.dotted(expr.value), parts=None)
+        return Value(
+            holder=f"{base.holder}[]" if base.holder else "", device=base.device, sums=base.sums, scaled=base.scaled
+        )
+
+    def _slice(self, expr: n.Slice) -> Value:
+        for part in (expr.lower, expr.upper, expr.step):
+            if part is not None:
+                self.eval(part)
+        return ANYTHING
+
+    def _lambda(self, expr: n.Lambda) -> Value:
+        return Value(v.FUNCTION)
+
+    def _star(self, expr: n.Star) -> Value:
+        return self.items_of(self.eval(expr.value))
+
+    def _await(self, expr: n.Await) -> Value:
+        return self.eval(expr.value)
+
+    def _yield(self, expr: n.Yield) -> Value:
+        if expr.value is not None:
+            self.use(v.graph_of(self.eval(expr.value)), "yielded", expr, "yield")
+        return ANYTHING
+
+    def _text(self, expr: n.Text) -> Value:
+        for part in expr.parts:
+            self.use(v.graph_of(self.eval(part)), "consumed", part, "formatted")
+        return v.A_STRING
+
+    def _walrus(self, expr: n.Walrus) -> Value:
+        value = self.eval(expr.value)
+        self.bind(expr.target, value, expr.value)
+        return value
+
+    def grad_is_on(self) -> bool:
+        """Whether operations here build a graph, as far as this function shows."""
+        return self.mode == ON
+
+
+def _inside(values: list[Value]) -> Value | None:
+    return v.widest(values) if values else None
+
+
+def _with_hint(value: Value, hint: Value | None) -> Value:
+    """Usage fills what the flow does not know."""
+    if hint is None or value.kind not in (v.UNKNOWN, v.OUTPUT, v.NONE) or value.path not in ("", "submodule"):
+        return value
+    if hint.kind == v.MODULE and value.origins:
+        return value
+    return value.but(kind=hint.kind, grad=value.grad or hint.grad, zero_d=hint.zero_d or value.zero_d, path="")
+
+
+_HANDLERS: dict[type, Any] = {
+    n.Name: Evaluator._name,
+    n.Const: Evaluator._const,
+    n.Attr: Evaluator._attribute,
+    n.Call: Evaluator.call,
+    n.Item: Evaluator._item,
+    n.Slice: Evaluator._slice,
+    n.Binary: Evaluator._binary,
+    n.Compare: Evaluator._compare,
+    n.Logic: Evaluator._logic,
+    n.Unary: Evaluator._unary,
+    n.Choice: Evaluator._choice,
+    n.Sequence: Evaluator._sequence,
+    n.Mapping: Evaluator._mapping,
+    n.Comprehension: Evaluator._comprehension,
+    n.Lambda: Evaluator._lambda,
+    n.Star: Evaluator._star,
+    n.Await: Evaluator._await,
+    n.Yield: Evaluator._yield,
+    n.Text: Evaluator._text,
+    n.Walrus: Evaluator._walrus,
+}

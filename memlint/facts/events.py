@@ -1,0 +1,196 @@
+"""What the interpretation of one function writes down, for rules to ask about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from memlint.facts import nodes as n
+from memlint.facts.values import Value
+
+# Loop kinds. `step`: runs a training or simulation step; `data`: over batches; `epoch`: around either of these.
+ENDLESS = "endless"
+STEP = "step"
+DATA = "data"
+EPOCH = "epoch"
+CONSTANT = "constant"
+STRUCTURE = "structure"
+WHILE = "while"
+RANGE = "range"
+ITEMS = "items"
+
+REPEATING = frozenset({ENDLESS, STEP, DATA})
+
+ON = "on"
+OFF = "off"
+MAYBE = "maybe"
+
+
+@dataclass(slots=True, eq=False)
+class Loop:
+    """A loop, with what was found in it. `kind` is refined as its body is read."""
+
+    kind: str
+    node: n.Stmt
+    forwards: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Forward:
+    """A call that runs a module (or something that may be one) and hands back its output.
+
+    certain: the receiver is proved to be a module; else `question` says what is unknown.
+    parameter: the parameter of this function that is called, for the project to say what is passed.
+    through: a module is handed to something that may run it.
+    helpers: context managers around the call that could switch gradients off.
+    """
+
+    id: int
+    node: n.Call
+    stmt: n.Stmt
+    receiver: str
+    mode: str
+    loops: tuple[Loop, ...]
+    certain: bool
+    why: str
+    parameter: str = ""
+    question: str = ""
+    helpers: tuple[str, ...] = ()
+    through: bool = False
+    uses: list[Use] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class Use:
+    """What happened to a forward's result: consumed, returned, yielded, stored, kept, passed, trained."""
+
+    how: str
+    node: Any
+    detail: str
+
+
+@dataclass(slots=True, eq=False)
+class Growth:
+    """A container that becomes larger by one statement.
+
+    container: the expression; `holder` its identity; `how` append, extend, ...; item: the expression that is added.
+    key: the subscript of `d[key] = item`.
+    """
+
+    holder: str
+    how: str
+    node: n.Call | n.Augment | n.Assign
+    container: n.Expr
+    item: n.Expr | None
+    value: Value
+    loops: tuple[Loop, ...]
+    mode: str
+    guarded: bool
+    key: n.Expr | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Shrink:
+    """Anything that bounds a container: clear, pop, del, slice assignment, a new binding."""
+
+    holder: str
+    how: str
+    node: Any
+    loops: tuple[Loop, ...]
+
+
+@dataclass(slots=True, eq=False)
+class Init:
+    """Where a container is made. bounded: a deque with maxlen, a queue with maxsize."""
+
+    holder: str
+    node: Any
+    loops: tuple[Loop, ...]
+    kind: str
+    bounded: bool
+
+
+@dataclass(slots=True, eq=False)
+class Read:
+    """A use of a container's content. how: gathered, moved, length, index, iterated, returned, passed, other."""
+
+    holder: str
+    how: str
+    node: Any
+    loops: tuple[Loop, ...]
+
+
+@dataclass(slots=True, eq=False)
+class SumPassed:
+    """An unlimited sum is passed to a function, which may demand a range."""
+
+    sums: frozenset[int]
+    name: str
+    path: str
+    receiver: str
+    argument: int | str
+    node: n.Call
+
+
+@dataclass(slots=True, eq=False)
+class CallSite:
+    """A call, for the project's call graph.
+
+    path: the dotted path where known; name: its last part; receiver: the class of the object it is called on.
+    """
+
+    name: str
+    path: str
+    receiver: str
+    node: n.Call
+    loops: tuple[Loop, ...]
+    mode: str
+    helpers: tuple[str, ...]
+    args: tuple[Value, ...]
+    keywords: tuple[tuple[str, Value], ...]
+    on_self: bool
+
+
+@dataclass(slots=True, eq=False)
+class Sum:
+    """`position + displacement`, unlimited so far. tensor: one side is known to be a tensor."""
+
+    id: int
+    node: Any
+    left: n.Expr
+    right: n.Expr
+    augmented: bool
+    tensor: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Contract:
+    """An unlimited sum meets a range test. low, high: sources of the bounds ("" where one is not tested)."""
+
+    sums: frozenset[int]
+    parameter: str
+    node: Any
+    low: n.Expr | None
+    high: n.Expr | None
+    how: str
+
+
+@dataclass(slots=True, eq=False)
+class Events:
+    """All of it, in source order."""
+
+    forwards: list[Forward] = field(default_factory=list)
+    training: list[Any] = field(default_factory=list)
+    evals: list[tuple[str, Any]] = field(default_factory=list)
+    trains: list[tuple[str, Any]] = field(default_factory=list)
+    frozen: list[Any] = field(default_factory=list)
+    growths: list[Growth] = field(default_factory=list)
+    shrinks: list[Shrink] = field(default_factory=list)
+    inits: list[Init] = field(default_factory=list)
+    reads: list[Read] = field(default_factory=list)
+    calls: list[CallSite] = field(default_factory=list)
+    sums: list[Sum] = field(default_factory=list)
+    contracts: list[Contract] = field(default_factory=list)
+    sums_passed: list[SumPassed] = field(default_factory=list)
+    loops: list[Loop] = field(default_factory=list)
+    grad_off_inside: bool = False

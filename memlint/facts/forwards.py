@@ -1,0 +1,199 @@
+"""Forward passes whose graph nobody uses: the question behind no-grad-inference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from memlint.facts import FileFacts, Scope
+from memlint.facts import knowledge as k
+from memlint.facts import nodes as n
+from memlint.facts.events import EPOCH, OFF, ON, Forward, Loop, Use
+
+# Uses that end a graph and that nobody writes on a value without one: they prove what the callee gave back.
+_ENDS_A_GRAPH = frozenset({".detach()", ".data", ".detach_()"})
+_KEEPS = frozenset({"returned", "yielded", "stored"})
+
+
+@dataclass(slots=True, eq=False)
+class Wasted:
+    """A forward pass (the first of a region) that builds a graph for nothing.
+
+    block: the statement to wrap where the whole function cannot be decorated (None: decorate).
+    sure: proved within this function. escapes: results leave otherwise than as plain numbers.
+    handed: callees that were given results and whose own results are dropped.
+    """
+
+    forward: Forward
+    others: list[Forward]
+    block: n.Stmt | None
+    sure: bool
+    escapes: bool
+    reasons: list[tuple[object, str]] = field(default_factory=list)
+    handed: tuple[str, ...] = ()
+    question: str = ""
+
+
+def wasted_forwards(facts: FileFacts, scope: Scope) -> Iterator[Wasted]:
+    """At most one per region of a function: the whole of it, or each loop in which nothing trains."""
+    events = scope.events
+    aware = any(f.mode == OFF for f in events.forwards) or any(call.mode == OFF for call in events.calls)
+    live = [f for f in events.forwards if f.mode == ON and (f.certain or not aware)]
+    if not live or events.frozen or _is_test(facts, scope) or _grad_off_by_framework(facts, scope):
+        return
+    if not _trains(scope) and not _is_forward(scope):
+        found = _judge(facts, scope, live, None)
+        if found is not None:
+            yield found
+        return
+    taken: set[int] = set()
+    for loop in events.loops:
+        inside = {id(e) for e in n.every(getattr(loop.node, "body", []))}
+        if loop.kind == EPOCH or any(id(t) in inside for t in events.training) or id(loop.node) in taken:
+            continue
+        taken.update(id(other.node) for other in events.loops if id(getattr(other.node, "iter", None)) in inside)
+        region = [f for f in live if id(f.node) in inside]
+        if all(_ends_inside(use, inside) for f in region for use in f.uses):
+            found = _judge(facts, scope, region, loop)
+            if found is not None and not _inside_trained_closure(scope):
+                live = [f for f in live if f not in region]
+                yield found
+    told: set[int] = set()
+    for forward in live:
+        if _only_detached(forward) and id(forward.stmt) not in told:
+            told.add(id(forward.stmt))
+            reasons = _reasons(forward)
+            yield Wasted(forward, [], forward.stmt, sure=True, escapes=False, reasons=reasons)
+
+
+def _judge(facts: FileFacts, scope: Scope, live: list[Forward], loop: Loop | None) -> Wasted | None:
+    evals = [(receiver, node) for receiver, node in scope.events.evals if _before(facts, node, loop)]
+    watched = [f for f in live if f.certain or _typed(f) and not f.through or _in_eval(f, evals, scope)]
+    # Of unproved callees that feed one another the last is held to be the module: others may prepare its input.
+    receivers = {f.receiver for f in watched}
+    watched = [
+        f for f in watched if f.certain or not _goes_into(f, receivers - {f.receiver}) or _in_eval(f, evals, scope)
+    ]
+    if any(u.how in _KEEPS for f in live if f not in watched for u in f.uses):
+        watched = [f for f in watched if f.certain or _in_eval(f, evals, scope)]
+    if not watched or any(u.how == "trained" for f in watched for u in f.uses):
+        return None
+    kept = [u for f in watched for u in f.uses if u.how in _KEEPS]
+    handed = tuple(u.detail.rpartition(".")[2] for f in watched for u in f.uses if u.how == "handed")
+    passed = any(u.how == "passed" for f in watched for u in f.uses)
+    first = next((f for f in watched if _in_eval(f, evals, scope)), None) or next(
+        (f for f in watched if f.certain), watched[0]
+    )
+    block = loop.node if loop is not None else None
+    reasons = _reasons(first)
+    in_eval = [(receiver, node) for receiver, node in evals if _in_eval(first, [(receiver, node)], scope)]
+    if in_eval:
+        receiver, node = in_eval[0]
+        reasons.insert(0, (node, f"`{receiver}` is put into evaluation mode here"))
+        question = f"whether gradients of what is {kept[0].how} are wanted" if kept else ""
+        return Wasted(first, watched, block, not kept, True, reasons, handed, question)
+    if kept:
+        return None
+    if all(_consumed(f) or _feeds(f, watched) for f in watched) and any(_consumed(f) for f in watched):
+        question = f"what `{handed[0]}` does with the result" if handed else ""
+        return Wasted(first, watched, block, not handed, passed or bool(handed), reasons, handed, question)
+    if loop is None and all(u.how == "dropped" for f in watched for u in f.uses) and first.certain and first.uses:
+        reasons = [(first.node, "the result is dropped")]
+        question = "whether only hooks or side effects of the forward pass are wanted"
+        return Wasted(first, watched, first.stmt, False, False, reasons, (), question)
+    return None
+
+
+def _consumed(forward: Forward) -> bool:
+    return any(u.how == "consumed" for u in forward.uses)
+
+
+def _feeds(forward: Forward, others: list[Forward]) -> bool:
+    """Whether a result only goes into other watched forwards."""
+    receivers = {f.receiver for f in others}
+    return bool(forward.uses) and all(u.how in ("passed", "typed") and u.detail in receivers for u in forward.uses)
+
+
+def _is_forward(scope: Scope) -> bool:
+    """A module's own forward: where a gradient stops in it is a decision of the model."""
+    return scope.name == "forward" and scope.owner is not None
+
+
+def _goes_into(forward: Forward, receivers: set[str]) -> bool:
+    return any(u.how == "passed" and u.detail in receivers for u in forward.uses)
+
+
+def _typed(forward: Forward) -> bool:
+    return any(u.how == "typed" or u.detail in _ENDS_A_GRAPH for u in forward.uses)
+
+
+def _only_detached(forward: Forward) -> bool:
+    """In training code: every use ends the graph, in the statement of the forward itself or on its plain result."""
+    uses = forward.uses
+    return (
+        forward.certain
+        and bool(uses)
+        and all(u.how == "consumed" for u in uses)
+        and any(u.detail in _ENDS_A_GRAPH for u in uses)
+    )
+
+
+def _in_eval(forward: Forward, evals: list[tuple[str, object]], scope: Scope) -> bool:
+    if not forward.certain and all(u.how in ("dropped", "stored") for u in forward.uses):
+        return False  # run for what it does, not for what it gives back
+    for receiver, _ in evals:
+        if forward.receiver == receiver or forward.receiver.startswith(f"{receiver}.") and receiver != scope.self_name:
+            return True
+        if receiver == scope.self_name and forward.receiver == receiver:
+            return True
+    return False
+
+
+def _before(facts: FileFacts, node: object, loop: Loop | None) -> bool:
+    """Whether an `.eval()` comes before the region, and no later than it."""
+    return loop is None or facts.place(node).line <= facts.place(loop.node).line
+
+
+def _reasons(forward: Forward) -> list[tuple[object, str]]:
+    reasons: list[tuple[object, str]] = [(forward.node, forward.why)]
+    for use in forward.uses:
+        if use.how == "consumed":
+            reasons.append((use.node, f"the result ends here in `{use.detail}`, which needs no graph"))
+    return reasons[:4]
+
+
+def _ends_inside(use: Use, inside: set[int]) -> bool:
+    return use.how != "trained" and (id(use.node) in inside or use.how in ("consumed", "stored"))
+
+
+def _trains(scope: Scope) -> bool:
+    """Training in the function, in a function inside it, or in one around it (a closure runs where that trains)."""
+    todo, scopes = list(scope.inner), [scope]
+    while todo:
+        inner = todo.pop()
+        scopes.append(inner)
+        todo.extend(inner.inner)
+    around = [s for s in scope.around() if s.node is not None]
+    return any(s.events.training for s in (*scopes, *around))
+
+
+def _inside_trained_closure(scope: Scope) -> bool:
+    return any(s.node is not None and s.events.training for s in scope.around() if s is not scope)
+
+
+def _is_test(facts: FileFacts, scope: Scope) -> bool:
+    """Unit tests live for moments: the graph of a tiny model in one is no defect."""
+    parts = facts.path.split("/")
+    in_tests = any(p in ("tests", "test") for p in parts[:-1])
+    if in_tests and parts[-1].startswith("test_"):
+        return True
+    return (in_tests or parts[-1].startswith("test_")) and any(
+        s.name.startswith("test") or (s.owner and s.owner.name.startswith("Test")) for s in scope.around()
+    )
+
+
+def _grad_off_by_framework(facts: FileFacts, scope: Scope) -> bool:
+    """A hook that a training framework calls with gradients off: the class derives from something unseen."""
+    if scope.owner is None or scope.name not in k.GRAD_OFF_HOOKS:
+        return False
+    return bool(scope.owner.bases)

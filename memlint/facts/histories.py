@@ -1,0 +1,134 @@
+"""Containers that outlive the step and grow in it: the question behind bound-history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from memlint.facts import FileFacts, Scope
+from memlint.facts import nodes as n
+from memlint.facts import values as v
+from memlint.facts.events import ENDLESS, EPOCH, REPEATING, Growth, Init
+from memlint.facts.values import Value
+
+NUMBER = "number"
+_BUILDING = frozenset({"__init__", "__post_init__", "__new__", "setup", "build", "__init_subclass__", "__setstate__"})
+
+
+@dataclass(slots=True, eq=False)
+class History:
+    """A growth with its function. repeats: a step loop stands around it here, the project need not be asked.
+
+    made_at: for a queue, where it is made: that is the place to give it a size.
+    """
+
+    scope: Scope
+    growth: Growth
+    stored: str
+    repeats: bool
+    reasons: list[tuple[object, str]]
+    made_at: object | None = None
+
+
+def histories(facts: FileFacts) -> Iterator[History]:
+    """Growths of containers that this file makes and that live longer than the step that adds to them."""
+    made = _made(facts)
+    for scope in facts.all_scopes():
+        if scope.name in _BUILDING:
+            continue
+        for growth in scope.events.growths:
+            holder = growth.holder.removesuffix("[]")
+            inits = made.get(holder, [])
+            if growth.guarded or growth.how in ("moved", "insert") or not inits or any(i.bounded for _, i in inits):
+                continue
+            if growth.how == "setitem" and not _key_moves_on(growth):
+                continue
+            if growth.how == "add" and not _key_moves_on(growth, growth.item):
+                continue
+            if growth.how == "put":
+                if growth.loops and inits[0][0] is not scope:
+                    yield _unbounded_queue(scope, growth, *inits[0])
+                continue
+            outer = [loop for loop in growth.loops if all(loop not in init.loops for _, init in inits)]
+            kinds = {loop.kind for loop in outer}
+            if holder.startswith("local:"):
+                if ENDLESS not in kinds or any(s.name != scope.name for s, _ in inits):
+                    continue
+                repeats = True
+            elif holder.startswith(("class:", "module:")):
+                if growth.loops and growth.loops[-1].kind == EPOCH:
+                    continue
+                repeats = bool(kinds & REPEATING)
+            else:
+                continue
+            if scope.is_module_body and not repeats:
+                continue
+            made_here = inits[0][1]
+            reasons: list[tuple[object, str]] = [(made_here.node, f"made once here as a {made_here.kind}")]
+            loops = [loop for loop in outer if loop.kind in REPEATING]
+            if loops:
+                reasons.append((_head(loops[-1].node), f"repeated by this {loops[-1].kind} loop"))
+            yield History(scope, growth, stored(growth.value), repeats, reasons)
+
+
+def _unbounded_queue(scope: Scope, growth: Growth, init_scope: Scope, init: Init) -> History:
+    reasons: list[tuple[object, str]] = [(growth.node, f"`{scope.name}` puts into it in a loop, as fast as it can")]
+    return History(scope, growth, "unknown", True, reasons, made_at=init.node)
+
+
+def stored(value: Value) -> str:
+    """What one step adds: graph, tensor, record, number or unknown."""
+    if v.graph_of(value) or value.grad == v.ATTACHED and value.kind in v.TENSOR_LIKE:
+        return "graph"
+    if value.kind in v.TENSOR_LIKE:
+        return "tensor"
+    inside = [*(value.parts or ()), *([value.item] if value.item is not None else [])]
+    if any(stored(part) in ("graph", "tensor") for part in inside):
+        return "tensor"
+    if value.kind in v.CONTAINERS | {v.TUPLE, v.OBJECT, v.ARRAY, v.MODULE}:
+        return "record"
+    if value.kind in (v.NUMBER, v.STRING, v.NONE):
+        return NUMBER
+    return "unknown"
+
+
+def _made(facts: FileFacts) -> dict[str, list[tuple[Scope, Init]]]:
+    made: dict[str, list[tuple[Scope, Init]]] = {}
+    for scope in facts.all_scopes():
+        for init in scope.events.inits:
+            made.setdefault(init.holder, []).append((scope, init))
+    for cls in facts.classes.values():
+        for base in cls.bases:  # a container that a base class of this file makes
+            prefix = f"class:{base.rpartition('.')[2]}."
+            for holder in [h for h in made if h.startswith(prefix)]:
+                made.setdefault(f"class:{cls.name}.{holder.removeprefix(prefix)}", made[holder])
+    return made
+
+
+def _key_moves_on(growth: Growth, key: n.Expr | None = None) -> bool:
+    """Whether a dict's key is a new one in each step: the loop's own counter, or a count that something raises."""
+    key = key or growth.key
+    if key is None:
+        return False
+    names = {part.id for part in n.walk(key) if isinstance(part, n.Name)}
+    for loop in growth.loops:
+        if loop.kind in REPEATING and isinstance(loop.node, n.For):
+            target = loop.node.target
+            counter = target.elements[0] if isinstance(target, n.Sequence) and target.elements else target
+            if isinstance(counter, n.Name) and counter.id in names and _counts(loop.node.iter):
+                return True
+    return False
+
+
+def _counts(iterable: n.Expr) -> bool:
+    return isinstance(iterable, n.Call) and n.dotted(iterable.func) in (
+        "range",
+        "enumerate",
+        "itertools.count",
+        "count",
+    )
+
+
+def _head(loop: n.Stmt) -> object:
+    """A loop is long: its first line is enough to show it."""
+    return loop.iter if isinstance(loop, n.For) else loop.test if isinstance(loop, n.While) else loop

@@ -1,0 +1,434 @@
+"""The few shapes of code that the model reasons about: a file's LibCST tree with whitespace and tokens left out.
+
+Each node keeps `ref`, the LibCST node that it came from, only to ask the source for its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """Anything with a place in the source."""
+
+    ref: Any = field(repr=False)
+
+
+@dataclass(slots=True, eq=False)
+class Name(Node):
+    id: str
+
+
+@dataclass(slots=True, eq=False)
+class Const(Node):
+    """A literal; `value` is None for an ellipsis, bytes and strings that are not plain."""
+
+    value: Any
+
+
+@dataclass(slots=True, eq=False)
+class Attr(Node):
+    value: Expr
+    attr: str
+
+
+@dataclass(slots=True, eq=False)
+class Call(Node):
+    """`keywords` holds (name, value); the name is "**" for unpacked mappings. Starred arguments are `Star` nodes."""
+
+    func: Expr
+    args: list[Expr]
+    keywords: list[tuple[str, Expr]]
+
+    def argument(self, position: int, name: str) -> Expr | None:
+        """The argument at this position or of this name."""
+        for key, value in self.keywords:
+            if key == name:
+                return value
+        return self.args[position] if 0 <= position < len(self.args) else None
+
+
+@dataclass(slots=True, eq=False)
+class Item(Node):
+    """`value[index]`."""
+
+    value: Expr
+    index: Expr
+
+
+@dataclass(slots=True, eq=False)
+class Slice(Node):
+    lower: Expr | None
+    upper: Expr | None
+    step: Expr | None
+
+
+@dataclass(slots=True, eq=False)
+class Binary(Node):
+    """Arithmetic; `op` is LibCST's name of the operator: Add, Subtract, MatrixMultiply, ..."""
+
+    op: str
+    left: Expr
+    right: Expr
+
+
+@dataclass(slots=True, eq=False)
+class Compare(Node):
+    left: Expr
+    rest: list[tuple[str, Expr]]
+
+
+@dataclass(slots=True, eq=False)
+class Logic(Node):
+    """`and` / `or`."""
+
+    op: str
+    left: Expr
+    right: Expr
+
+
+@dataclass(slots=True, eq=False)
+class Unary(Node):
+    """Not, Minus, Plus, BitInvert."""
+
+    op: str
+    operand: Expr
+
+
+@dataclass(slots=True, eq=False)
+class Choice(Node):
+    """`body if test else orelse`."""
+
+    test: Expr
+    body: Expr
+    orelse: Expr
+
+
+@dataclass(slots=True, eq=False)
+class Sequence(Node):
+    """A tuple, list or set display."""
+
+    kind: str
+    elements: list[Expr]
+
+
+@dataclass(slots=True, eq=False)
+class Mapping(Node):
+    """A dict display; the key is None for `**rest`."""
+
+    entries: list[tuple[Expr | None, Expr]]
+
+
+@dataclass(slots=True, eq=False)
+class Generator(Node):
+    """One `for target in iter if tests` of a comprehension."""
+
+    target: Expr
+    iter: Expr
+    tests: list[Expr]
+
+
+@dataclass(slots=True, eq=False)
+class Comprehension(Node):
+    """kind: list, set, dict or generator; `key` only for dict."""
+
+    kind: str
+    key: Expr | None
+    element: Expr
+    generators: list[Generator]
+
+
+@dataclass(slots=True, eq=False)
+class Lambda(Node):
+    params: list[str]
+    body: Expr
+
+
+@dataclass(slots=True, eq=False)
+class Star(Node):
+    value: Expr
+
+
+@dataclass(slots=True, eq=False)
+class Await(Node):
+    value: Expr
+
+
+@dataclass(slots=True, eq=False)
+class Yield(Node):
+    value: Expr | None
+
+
+@dataclass(slots=True, eq=False)
+class Text(Node):
+    """An f-string: the expressions that it formats."""
+
+    parts: list[Expr]
+
+
+@dataclass(slots=True, eq=False)
+class Walrus(Node):
+    target: Expr
+    value: Expr
+
+
+Expr = (
+    Name | Const | Attr | Call | Item | Slice | Binary | Compare | Logic | Unary | Choice | Sequence | Mapping
+    | Comprehension | Lambda | Star | Await | Yield | Text | Walrus
+)  # fmt: skip
+
+
+@dataclass(slots=True, eq=False)
+class Assign(Node):
+    targets: list[Expr]
+    value: Expr
+    annotation: Expr | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Augment(Node):
+    op: str
+    target: Expr
+    value: Expr
+
+
+@dataclass(slots=True, eq=False)
+class Declare(Node):
+    """`name: annotation` without a value."""
+
+    target: Expr
+    annotation: Expr
+
+
+@dataclass(slots=True, eq=False)
+class Do(Node):
+    """An expression as a statement."""
+
+    value: Expr
+
+
+@dataclass(slots=True, eq=False)
+class Return(Node):
+    value: Expr | None
+
+
+@dataclass(slots=True, eq=False)
+class Raise(Node):
+    value: Expr | None
+
+
+@dataclass(slots=True, eq=False)
+class Assert(Node):
+    test: Expr
+
+
+@dataclass(slots=True, eq=False)
+class Delete(Node):
+    target: Expr
+
+
+@dataclass(slots=True, eq=False)
+class Jump(Node):
+    """`break` or `continue`."""
+
+    kind: str
+
+
+@dataclass(slots=True, eq=False)
+class Import(Node):
+    """(name as bound here, dotted path that it means). The path starts with dots where the import is relative."""
+
+    names: list[tuple[str, str]]
+
+
+@dataclass(slots=True, eq=False)
+class Global(Node):
+    names: list[str]
+
+
+@dataclass(slots=True, eq=False)
+class If(Node):
+    test: Expr
+    body: list[Stmt]
+    orelse: list[Stmt]
+
+
+@dataclass(slots=True, eq=False)
+class For(Node):
+    target: Expr
+    iter: Expr
+    body: list[Stmt]
+    orelse: list[Stmt]
+
+
+@dataclass(slots=True, eq=False)
+class While(Node):
+    test: Expr
+    body: list[Stmt]
+    orelse: list[Stmt]
+
+
+@dataclass(slots=True, eq=False)
+class With(Node):
+    items: list[tuple[Expr, Expr | None]]
+    body: list[Stmt]
+
+
+@dataclass(slots=True, eq=False)
+class Try(Node):
+    body: list[Stmt]
+    handlers: list[list[Stmt]]
+    orelse: list[Stmt]
+    final: list[Stmt]
+
+
+@dataclass(slots=True, eq=False)
+class Match(Node):
+    subject: Expr
+    cases: list[list[Stmt]]
+
+
+@dataclass(slots=True, eq=False)
+class Function(Node):
+    """A def. `annotations` and `defaults` by parameter name. `generator` where the body itself yields."""
+
+    name: str
+    params: list[str]
+    annotations: dict[str, Expr]
+    defaults: dict[str, Expr]
+    decorators: list[Expr]
+    body: list[Stmt]
+    is_async: bool
+    generator: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Class(Node):
+    name: str
+    bases: list[Expr]
+    decorators: list[Expr]
+    body: list[Stmt]
+
+
+Stmt = (
+    Assign | Augment | Declare | Do | Return | Raise | Assert | Delete | Jump | Import | Global | If | For
+    | While | With | Try | Match | Function | Class
+)  # fmt: skip
+
+
+def blocks(stmt: Stmt) -> list[list[Stmt]]:
+    """The statement lists inside a compound statement, except those of a def or a class."""
+    if isinstance(stmt, (If, For, While)):
+        return [stmt.body, stmt.orelse]
+    if isinstance(stmt, With):
+        return [stmt.body]
+    if isinstance(stmt, Try):
+        return [stmt.body, *stmt.handlers, stmt.orelse, stmt.final]
+    if isinstance(stmt, Match):
+        return stmt.cases
+    return []
+
+
+def statements(body: list[Stmt]) -> Iterator[Stmt]:
+    """Every statement of a body in source order, without going into defs and classes."""
+    for stmt in body:
+        yield stmt
+        for block in blocks(stmt):
+            yield from statements(block)
+
+
+def expressions(stmt: Stmt) -> list[Expr]:
+    """The expressions that stand directly in a statement, not those of its inner blocks."""
+    if isinstance(stmt, Assign):
+        return [stmt.value, *stmt.targets]
+    if isinstance(stmt, Augment):
+        return [stmt.value, stmt.target]
+    if isinstance(stmt, (If, While)):
+        return [stmt.test]
+    if isinstance(stmt, For):
+        return [stmt.iter, stmt.target]
+    if isinstance(stmt, With):
+        return [part for pair in stmt.items for part in pair if part is not None]
+    if isinstance(stmt, (Do, Return, Raise)):
+        return [stmt.value] if stmt.value is not None else []
+    if isinstance(stmt, Assert):
+        return [stmt.test]
+    if isinstance(stmt, Delete):
+        return [stmt.target]
+    if isinstance(stmt, Match):
+        return [stmt.subject]
+    return []
+
+
+def children(expr: Expr) -> list[Expr]:
+    """The expressions directly inside an expression, in source order."""
+    if isinstance(expr, (Attr, Star, Await)):
+        return [expr.value]
+    if isinstance(expr, Call):
+        return [expr.func, *expr.args, *(value for _, value in expr.keywords)]
+    if isinstance(expr, Item):
+        return [expr.value, expr.index]
+    if isinstance(expr, (Binary, Logic)):
+        return [expr.left, expr.right]
+    if isinstance(expr, Compare):
+        return [expr.left, *(right for _, right in expr.rest)]
+    if isinstance(expr, Unary):
+        return [expr.operand]
+    if isinstance(expr, Choice):
+        return [expr.test, expr.body, expr.orelse]
+    if isinstance(expr, Sequence):
+        return list(expr.elements)
+    if isinstance(expr, Mapping):
+        return [part for pair in expr.entries for part in pair if part is not None]
+    if isinstance(expr, Comprehension):
+        inner = [part for g in expr.generators for part in (g.target, g.iter, *g.tests)]
+        return [*([expr.key] if expr.key else []), expr.element, *inner]
+    if isinstance(expr, Lambda):
+        return [expr.body]
+    if isinstance(expr, Text):
+        return list(expr.parts)
+    if isinstance(expr, Walrus):
+        return [expr.target, expr.value]
+    if isinstance(expr, Slice):
+        return [part for part in (expr.lower, expr.upper, expr.step) if part is not None]
+    if isinstance(expr, Yield):
+        return [expr.value] if expr.value is not None else []
+    return []
+
+
+def walk(expr: Expr) -> Iterator[Expr]:
+    """An expression and everything inside it."""
+    stack = [expr]
+    while stack:
+        node = stack.pop()
+        yield node
+        stack.extend(reversed(children(node)))
+
+
+def every(body: list[Stmt]) -> Iterator[Expr]:
+    """Every expression of a body, without going into defs and classes."""
+    for stmt in statements(body):
+        for expr in expressions(stmt):
+            yield from walk(expr)
+
+
+def dotted(expr: Expr) -> str:
+    """`self.model.encoder` for a chain of names, "" for anything else."""
+    parts: list[str] = []
+    while isinstance(expr, Attr):
+        parts.append(expr.attr)
+        expr = expr.value
+    if not isinstance(expr, Name):
+        return ""
+    parts.append(expr.id)
+    return ".".join(reversed(parts))
+
+
+def root(expr: Expr) -> str:
+    """The first name of a chain of attributes, items and calls, "" where there is none."""
+    while isinstance(expr, (Attr, Item, Call)):
+        expr = expr.func if isinstance(expr, Call) else expr.value
+    return expr.id if isinstance(expr, Name) else ""

@@ -1,0 +1,242 @@
+"""Who is defined where: the functions and classes of a file, what its names mean, and what usage tells of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+from memlint.facts import knowledge as k
+from memlint.facts import nodes as n
+from memlint.facts import values as v
+from memlint.facts.events import Events
+from memlint.facts.values import Value
+
+MODULE_BODY = "<module>"
+
+
+@dataclass(slots=True, eq=False)
+class Class_:
+    """A class of the file. `attributes` joins what any method stores under `self.name`."""
+
+    node: n.Class
+    name: str
+    qualname: str
+    bases: list[str]
+    methods: dict[str, Scope] = field(default_factory=dict)
+    attributes: dict[str, Value] = field(default_factory=dict)
+    hints: dict[str, Value] = field(default_factory=dict)
+    fields: dict[str, n.Expr] = field(default_factory=dict)
+
+    def is_module(self, file_classes: dict[str, Class_], seen: frozenset[str] = frozenset()) -> bool:
+        """Whether it derives from a module class that is known or in this file."""
+        for base in self.bases:
+            if base in k.MODULE_BASES or base.startswith("torch.nn.") and base not in k.NOT_MODULE_PATHS:
+                return True
+            other = file_classes.get(base.rpartition(".")[2])
+            if other is not None and other is not self and other.name not in seen:
+                if other.is_module(file_classes, seen | {self.name}):
+                    return True
+        return False
+
+
+@dataclass(slots=True, eq=False)
+class Scope:
+    """A function, or the module's body, with everything that its interpretation found."""
+
+    name: str
+    qualname: str
+    body: list[n.Stmt]
+    node: n.Function | None = None
+    owner: Class_ | None = None
+    parent: Scope | None = None
+    params: list[str] = field(default_factory=list)
+    self_name: str = ""
+    hints: dict[str, Value] = field(default_factory=dict)
+    globals: set[str] = field(default_factory=set)
+    local_names: frozenset[str] = frozenset()
+    env: dict[str, Value] = field(default_factory=dict)
+    returns: Value = v.ANYTHING
+    events: Events = field(default_factory=Events)
+    inner: list[Scope] = field(default_factory=list)
+
+    @property
+    def is_module_body(self) -> bool:
+        return self.node is None
+
+    def around(self) -> Iterator[Scope]:
+        """This scope and the ones it is nested in, innermost first."""
+        scope: Scope | None = self
+        while scope is not None:
+            yield scope
+            scope = scope.parent
+
+
+@dataclass(slots=True, eq=False)
+class Names:
+    """What the names at the top of a file mean, as dotted paths."""
+
+    module: str
+    is_package: bool
+    imports: dict[str, str] = field(default_factory=dict)
+    defined: set[str] = field(default_factory=set)
+
+    def add(self, stmt: n.Import) -> None:
+        """Learn one import statement."""
+        for name, path in stmt.names:
+            if name != "*":
+                self.imports[name] = self._absolute(path)
+
+    def _absolute(self, path: str) -> str:
+        dots = len(path) - len(path.lstrip("."))
+        if not dots:
+            return path
+        parents = self.module.split(".")
+        keep = len(parents) - dots + (1 if self.is_package else 0)
+        return ".".join([*parents[: max(keep, 0)], path[dots:]]).strip(".")
+
+    def path(self, text: str) -> str:
+        """The dotted path that a dotted name means, "" for a name of unknown origin."""
+        first, _, rest = text.partition(".")
+        if first in self.imports:
+            return f"{self.imports[first]}.{rest}" if rest else self.imports[first]
+        if first in self.defined:
+            return f"{self.module}.{text}"
+        return ""
+
+
+def module_name(path: str, packages: frozenset[str]) -> tuple[str, bool]:
+    """The dotted name of the module in a file, and whether it is a package's own file.
+
+    packages: the folders (posix paths) that hold an `__init__.py`.
+    """
+    pure = PurePosixPath(path)
+    parts = [] if pure.stem == "__init__" else [pure.stem]
+    folder = pure.parent
+    while str(folder) in packages and folder.name:
+        parts.insert(0, folder.name)
+        folder = folder.parent
+    return ".".join(parts) or pure.parent.name or pure.stem, pure.stem == "__init__"
+
+
+def collect(body: list[n.Stmt], names: Names) -> tuple[Scope, list[Scope], dict[str, Class_]]:
+    """All scopes of a file: the module's body, every function (outer before inner), every class by its name."""
+    top = Scope(MODULE_BODY, MODULE_BODY, body)
+    scopes: list[Scope] = []
+    classes: dict[str, Class_] = {}
+    for stmt in n.statements(body):
+        if isinstance(stmt, (n.Function, n.Class)):
+            names.defined.add(stmt.name)
+    _enter(body, top, None, "", names, scopes, classes)
+    return top, scopes, classes
+
+
+def _enter(
+    body: list[n.Stmt],
+    scope: Scope,
+    owner: Class_ | None,
+    prefix: str,
+    names: Names,
+    scopes: list[Scope],
+    classes: dict[str, Class_],
+) -> None:
+    assigned: set[str] = set()
+    for stmt in n.statements(body):
+        if isinstance(stmt, n.Import):
+            names.add(stmt)  # imports inside functions count for the whole file: shadowing them is rare
+        elif isinstance(stmt, n.Function):
+            _enter_function(stmt, scope, owner, prefix, names, scopes, classes)
+        elif isinstance(stmt, n.Class):
+            qualname = f"{prefix}{stmt.name}"
+            bases = [names.path(text) or text for base in stmt.bases if (text := n.dotted(_unsubscripted(base)))]
+            inner = Class_(stmt, stmt.name, qualname, bases)
+            classes[stmt.name] = inner
+            _enter(stmt.body, scope, inner, f"{qualname}.", names, scopes, classes)
+        elif isinstance(stmt, n.Global):
+            scope.globals.update(stmt.names)
+        elif owner is not None and isinstance(stmt, n.Declare) and isinstance(stmt.target, n.Name):
+            owner.fields[stmt.target.id] = stmt.annotation
+        elif owner is None and isinstance(stmt, (n.Assign, n.For, n.With, n.Augment)):
+            assigned.update(_bound(stmt))
+    if owner is None:
+        scope.local_names = frozenset(assigned | set(scope.params)) - scope.globals
+
+
+def _unsubscripted(base: n.Expr) -> n.Expr:
+    return base.value if isinstance(base, n.Item) else base
+
+
+def _bound(stmt: n.Assign | n.For | n.With | n.Augment) -> Iterator[str]:
+    if isinstance(stmt, n.Assign):
+        targets = stmt.targets
+    elif isinstance(stmt, n.With):
+        targets = [target for _, target in stmt.items if target is not None]
+    else:
+        targets = [stmt.target]
+    for target in targets:
+        for part in n.walk(target):
+            if isinstance(part, n.Name):
+                yield part.id
+
+
+def _enter_function(
+    stmt: n.Function,
+    parent: Scope,
+    owner: Class_ | None,
+    prefix: str,
+    names: Names,
+    scopes: list[Scope],
+    classes: dict[str, Class_],
+) -> None:
+    qualname = f"{prefix}{stmt.name}"
+    scope = Scope(stmt.name, qualname, stmt.body, stmt, owner, parent, stmt.params)
+    is_static = any(n.dotted(d) == "staticmethod" for d in stmt.decorators)
+    if owner is not None:
+        if stmt.params and not is_static:
+            scope.self_name = stmt.params[0]
+        owner.methods.setdefault(stmt.name, scope)
+    elif parent.self_name and parent.self_name not in stmt.params:
+        scope.self_name, scope.owner = parent.self_name, parent.owner  # a closure that sees its method's self
+    scopes.append(scope)
+    parent.inner.append(scope)
+    _enter(stmt.body, scope, None, f"{qualname}.<locals>.", names, scopes, classes)
+
+
+def learn_hints(scope: Scope) -> None:
+    """Type names by how they are used: only a tensor has `.backward()`, only a module `.parameters()`.
+
+    Hints on `self.x` count for the whole class, others for the function.
+    """
+    for expr in n.every(scope.body):
+        if isinstance(expr, n.Call) and isinstance(expr.func, n.Attr):
+            hint = _hint(expr.func.attr, expr)
+            if hint is not None:
+                _note(scope, n.dotted(expr.func.value), hint)
+
+
+def _hint(method: str, call: n.Call) -> Value | None:
+    plain = not call.args and not call.keywords
+    if method == "backward":
+        return Value(v.TENSOR, grad=v.ATTACHED, zero_d=True)
+    if method in k.MODULE_METHODS or method == "eval" and plain or method == "forward" and not plain:
+        return Value(v.MODULE)
+    if method == "train" and (plain or len(call.args) == 1 and isinstance(call.args[0], n.Const)) and not call.keywords:
+        # `trainer.train()` is as usual as `model.train()`: only a flag tells them apart.
+        return Value(v.MODULE) if call.args and isinstance(_const(call.args[0]), bool) else None
+    return None
+
+
+def _const(expr: n.Expr) -> Any:
+    return expr.value if isinstance(expr, n.Const) else None
+
+
+def _note(scope: Scope, text: str, hint: Value) -> None:
+    if not text:
+        return
+    first, _, rest = text.partition(".")
+    if scope.self_name and first == scope.self_name:
+        if rest and scope.owner is not None:
+            scope.owner.hints.setdefault(rest, hint)
+        return
+    scope.hints.setdefault(text, hint)

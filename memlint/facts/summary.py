@@ -1,0 +1,205 @@
+"""What the project needs to know of a file: small, without tree nodes, so that it can be pickled and cached."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from memlint.facts import FileFacts, Scope
+from memlint.facts import knowledge as k
+from memlint.facts import nodes as n
+from memlint.facts import values as v
+from memlint.facts.events import OFF, ON, RANGE, REPEATING, WHILE, CallSite, Shrink
+from memlint.rule import Spot
+
+FunctionId = tuple[str, str]
+"""(module, qualified name)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """What is passed: its kind, and the identity of the container where it is one."""
+
+    kind: str
+    holder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call as the project sees it.
+
+    repeats: it stands in a step, data or endless loop of its function. loops: in a loop that may be one.
+    """
+
+    name: str
+    path: str
+    receiver: str
+    on_self: bool
+    mode: str
+    helpers: tuple[str, ...]
+    repeats: bool
+    loops: bool
+    spot: Spot
+    args: tuple[Argument, ...]
+    keywords: tuple[tuple[str, Argument], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """Something that trims a container. in_init: it only makes it."""
+
+    holder: str
+    how: str
+    spot: Spot
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A list of tensors is concatenated and then taken to the CPU."""
+
+    holder: str
+    spot: Spot
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A function's parameter must lie in a range: it is asserted, or an index is made of it."""
+
+    parameter: str
+    low: str
+    high: str
+    spot: Spot
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionSummary:
+    """A function, or a module's body."""
+
+    id: FunctionId
+    name: str
+    owner: str
+    params: tuple[str, ...]
+    spot: Spot
+    calls: tuple[Call, ...]
+    bounds: tuple[Bound, ...]
+    moved: tuple[Moved, ...]
+    ranges: tuple[Range, ...]
+    reads: frozenset[str]
+    trains: bool
+    switches_grad_off: bool
+    freezes: bool
+    is_method: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ClassSummary:
+    """A class. bases: dotted paths, or plain names where unresolved."""
+
+    module: str
+    name: str
+    bases: tuple[str, ...]
+    methods: frozenset[str]
+    is_module: bool
+    attributes: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """One file."""
+
+    path: str
+    module: str
+    functions: tuple[FunctionSummary, ...]
+    classes: tuple[ClassSummary, ...]
+
+
+def summarize(facts: FileFacts) -> Summary:
+    """The summary of a file."""
+    functions = tuple(_function(facts, scope, number) for number, scope in enumerate(facts.all_scopes()))
+    classes = tuple(
+        ClassSummary(
+            facts.names.module, cls.name, tuple(cls.bases), frozenset(cls.methods), cls.is_module(facts.classes),
+            tuple((name, a.path or a.kind) for name, a in cls.attributes.items() if a.path or a.kind),
+        )
+        for cls in facts.classes.values()
+    )  # fmt: skip
+    return Summary(facts.path, facts.names.module, functions, classes)
+
+
+def _function(facts: FileFacts, scope: Scope, number: int) -> FunctionSummary:
+    events = scope.events
+
+    def spot(kind: str, index: int) -> Spot:
+        return Spot(facts.path, number, kind, index)
+
+    return FunctionSummary(
+        id=(facts.names.module, scope.qualname),
+        name=scope.name,
+        owner=scope.owner.name if scope.owner is not None else "",
+        params=tuple(scope.params),
+        spot=spot("function", 0),
+        calls=tuple(_call(site, spot("calls", i)) for i, site in enumerate(events.calls) if _matters(site)),
+        bounds=tuple(
+            Bound(s.holder, s.how, spot("shrinks", i)) for i, s in enumerate(events.shrinks) if _bounds(scope, s)
+        ),
+        moved=tuple(Moved(r.holder, spot("reads", i)) for i, r in enumerate(events.reads) if r.how == "moved"),
+        ranges=tuple(
+            Range(c.parameter, _text(facts, c.low), _text(facts, c.high), spot("contracts", i))
+            for i, c in enumerate(events.contracts)
+            if c.parameter and (c.low or c.high)
+        ),
+        reads=frozenset(r.holder for r in events.reads if r.how != "length"),
+        trains=bool(events.training),
+        switches_grad_off=_switches(facts, scope),
+        freezes=bool(scope.events.frozen),
+        is_method=scope.owner is not None and bool(scope.self_name),
+    )
+
+
+def _bounds(scope: Scope, shrink: Shrink) -> bool:
+    return not (shrink.how == "rebind" and scope.name == "__init__" and shrink.holder.startswith("class:"))
+
+
+def _matters(site: CallSite) -> bool:
+    return bool(site.name) and not site.path.startswith(("torch.", "numpy.", "os.", "math."))
+
+
+def _call(site: CallSite, spot: Spot) -> Call:
+    return Call(
+        name=site.name.rpartition(".")[2],
+        path=site.path,
+        receiver=site.receiver,
+        on_self=site.on_self,
+        mode=site.mode,
+        helpers=site.helpers,
+        repeats=any(loop.kind in REPEATING for loop in site.loops),
+        loops=any(loop.kind in (RANGE, WHILE) for loop in site.loops),
+        spot=spot,
+        args=tuple(Argument(a.kind, a.holder) for a in site.args),
+        keywords=tuple((name, Argument(a.kind, a.holder)) for name, a in site.keywords),
+    )
+
+
+def _text(facts: FileFacts, expr: n.Expr | None) -> str:
+    return facts.text(expr) if expr is not None else ""
+
+
+def _switches(facts: FileFacts, scope: Scope) -> bool:
+    """Whether gradients are off in all or part of a function."""
+    if scope.name in facts.grad_off_names:
+        return True
+    if not any(text in facts.source.text for text in ("no_grad", "inference_mode", "set_grad_enabled")):
+        return False  # most files: not worth a walk
+    if any(site.mode == OFF for site in scope.events.calls):
+        return True
+    names = [*n.every(scope.body), *(scope.node.decorators if scope.node is not None else [])]
+    for expr in names:
+        func = expr.func if isinstance(expr, n.Call) else expr
+        if isinstance(func, (n.Name, n.Attr)) and facts.names.path(n.dotted(func)) in k.GRAD_OFF:
+            return True
+    return any(_switches(facts, inner) for inner in scope.inner)
+
+
+__all__ = [
+    "ON", "Argument", "Bound", "Call", "ClassSummary", "FunctionId", "FunctionSummary", "Moved", "Range", "Summary",
+    "summarize", "v",
+]  # fmt: skip

@@ -1,0 +1,346 @@
+"""What only the whole project knows: who calls whom, what runs once per step, who is always under no_grad, who clears.
+
+A name is looked up in the receiver's class first; a look-up by the bare name is capped, and never proves anything.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from memlint.facts import knowledge as k
+from memlint.facts.events import ON
+from memlint.facts.summary import (
+    Argument,
+    Bound,
+    Call,
+    ClassSummary,
+    FunctionId,
+    FunctionSummary,
+    Moved,
+    Range,
+    Summary,
+)
+from memlint.rule import Answer, Reason, Verdict
+
+NAME_CAP = 3
+"""How many functions of one name may be meant by a call on an unknown object before it counts as unresolved."""
+
+_MAKERS = frozenset({"__init__", "__new__", "__post_init__", "__setstate__", "setup"})
+
+ALIAS_CAP = 50
+"""How many names of one container are followed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A call of a function. sure: the receiver's class or the path says so, not only the name."""
+
+    function: FunctionId
+    call: Call
+    sure: bool
+
+
+class Project:
+    """The linked summaries of all checked files."""
+
+    def __init__(self, summaries: Iterable[Summary]) -> None:
+        self.functions: dict[FunctionId, FunctionSummary] = {}
+        self.classes: dict[str, list[ClassSummary]] = defaultdict(list)
+        self._by_name: dict[str, list[FunctionId]] = defaultdict(list)
+        self._methods: dict[tuple[str, str], list[FunctionId]] = defaultdict(list)
+        self._of_class: dict[str, list[FunctionId]] = defaultdict(list)
+        self._bounds: dict[str, list[tuple[FunctionId, Bound]]] = defaultdict(list)
+        self._moved: dict[str, list[Moved]] = defaultdict(list)
+        self._subclasses: dict[str, set[str]] = defaultdict(set)
+        self._families: dict[str, list[str]] = {}
+        for summary in summaries:
+            self._add(summary)
+        self.callers: dict[FunctionId, list[Caller]] = defaultdict(list)
+        self.callees: dict[FunctionId, list[tuple[FunctionId, bool]]] = defaultdict(list)
+        self._passed_as: dict[str, set[str]] = defaultdict(set)
+        self._passed_from: dict[str, set[str]] = defaultdict(set)
+        self._aliases: dict[str, frozenset[str]] = {}
+        self.switching = {
+            name for f in self.functions.values() if f.switches_grad_off for name in (f.name, f.owner) if name
+        }
+        self._link()
+        self.per_step = self._per_step()
+        self.in_some_loop = self._spread("loops", {})
+        self.under_no_grad = self._under_no_grad()
+
+    def _add(self, summary: Summary) -> None:
+        for function in summary.functions:
+            self.functions[function.id] = function
+            self._by_name[function.name].append(function.id)
+            if function.owner:
+                self._methods[function.owner, function.name].append(function.id)
+                self._of_class[function.owner].append(function.id)
+            for bound in function.bounds:
+                self._bounds[bound.holder.removesuffix("[]")].append((function.id, bound))
+            for moved in function.moved:
+                self._moved[moved.holder.removesuffix("[]")].append(moved)
+        for cls in summary.classes:
+            self.classes[cls.name].append(cls)
+            for base in cls.bases:
+                self._subclasses[base.rpartition(".")[2]].add(cls.name)
+
+    # -- look-up -------------------------------------------------------------------------------------------------
+
+    def family(self, name: str) -> list[str]:
+        """A class with all its bases and all its subclasses in the project, not its siblings."""
+        if name not in self._families:
+            up = self._climb(
+                name, lambda n: [b.rpartition(".")[2] for cls in self.classes.get(n, ()) for b in cls.bases]
+            )
+            down = self._climb(name, lambda n: self._subclasses.get(n, ()))
+            self._families[name] = list(dict.fromkeys([*up, *down]))
+        return self._families[name]
+
+    @staticmethod
+    def _climb(name: str, step: Callable[[str], Iterable[str]]) -> list[str]:
+        found: dict[str, None] = {}
+        todo = [name]
+        while todo:
+            current = todo.pop()
+            if current not in found:
+                found[current] = None
+                todo.extend(step(current))
+        return list(found)
+
+    def unseen_bases(self, name: str) -> list[str]:
+        """Bases of a class, at any height, that are not in the project and not torch's own."""
+        out, todo, seen = [], [name], set()
+        while todo:
+            current = todo.pop()
+            if current in seen:
+                continue
+            seen.add(current)
+            for cls in self.classes.get(current, ()):
+                for base in cls.bases:
+                    last = base.rpartition(".")[2]
+                    if last in self.classes:
+                        todo.append(last)
+                    elif base not in _PLAIN_BASES and not base.startswith(("torch.", "typing.", "abc.", "enum.")):
+                        out.append(base)
+        return out
+
+    def is_module(self, name: str) -> bool:
+        """Whether a class derives from torch's Module by way of the project."""
+        todo, seen = [name], set()
+        while todo:
+            current = todo.pop()
+            if current in seen:
+                continue
+            seen.add(current)
+            for cls in self.classes.get(current, ()):
+                if cls.is_module or any(base in k.MODULE_BASES for base in cls.bases):
+                    return True
+                todo.extend(base.rpartition(".")[2] for base in cls.bases)
+        return False
+
+    def resolve(self, call: Call) -> tuple[list[FunctionId], bool]:
+        """The functions that a call may mean, and whether that is sure."""
+        if call.path:
+            return self._by_path(call.path), True
+        if call.receiver:
+            owner = call.receiver.rpartition(".")[2]
+            found = [f for name in self.family(owner) for f in self._methods.get((name, call.name), ())]
+            if found or call.on_self:
+                return found, True
+        if call.name in k.COMMON_NAMES:
+            return [], False
+        found = list(self._by_name.get(call.name, ()))
+        return (found, False) if len(found) <= NAME_CAP else ([], False)
+
+    def _by_path(self, path: str) -> list[FunctionId]:
+        head, _, last = path.rpartition(".")
+        if (head, last) in self.functions:
+            return [(head, last)]
+        module, _, owner = head.rpartition(".")
+        if (module, f"{owner}.{last}") in self.functions:
+            return [(module, f"{owner}.{last}")]
+        if last in self.classes:
+            return list(self._methods.get((last, "__init__"), ()))
+        # Re-exported by a package's __init__: the name is enough when only one function has it.
+        found = [f for f in self._by_name.get(last, ()) if "." not in f[1] and f[0].startswith(head.split(".")[0])]
+        return found if len(found) == 1 else []
+
+    def _link(self) -> None:
+        for function in self.functions.values():
+            for call in function.calls:
+                targets, sure = self.resolve(call)
+                for target in targets:
+                    self.callers[target].append(Caller(function.id, call, sure))
+                    self.callees[function.id].append((target, sure))
+                    self._link_arguments(target, call)
+
+    def _link_arguments(self, target: FunctionId, call: Call) -> None:
+        for name, argument in self._arguments(call):
+            passed = argument.holder.removesuffix("[]")
+            parameter = self._parameter(target, call, name) if passed else ""
+            if parameter:
+                inner = f"param:{target[1]}:{parameter}"
+                self._passed_as[passed].add(inner)
+                self._passed_from[inner].add(passed)
+
+    # -- fixpoints -----------------------------------------------------------------------------------------------
+
+    def _per_step(self) -> dict[FunctionId, Reason]:
+        """Functions that run once per step: in a step loop, as a forward or a hook, or called by such."""
+        seeds = {}
+        for function in self.functions.values():
+            if function.owner:
+                if function.name == "forward" and self.is_module(function.owner):
+                    seeds[function.id] = Reason(function.spot, "the forward of a module runs in every step")
+                elif function.name in k.STEP_HOOKS and self.unseen_bases(function.owner):
+                    seeds[function.id] = Reason(function.spot, f"`{function.name}` is a hook that runs in every step")
+        return self._spread("repeats", seeds)
+
+    def _spread(self, loop: str, found: dict[FunctionId, Reason]) -> dict[FunctionId, Reason]:
+        """The least fixpoint of "called in such a loop, or by a function that is"."""
+        for target, callers in self.callers.items():
+            for caller in callers:
+                if _last(target) in _MAKERS:
+                    break  # what a constructor fills is new each time
+                if getattr(caller.call, loop) and caller.sure and caller.function[1] != target[1]:
+                    found.setdefault(target, Reason(caller.call.spot, f"`{target[1]}` is called in a loop here"))
+                    break
+        todo = list(found)
+        while todo:
+            function = todo.pop()
+            for target, sure in self.callees.get(function, ()):
+                if sure and target not in found and _last(target) not in _MAKERS:
+                    spot = found[function].spot
+                    found[target] = Reason(spot, f"`{target[1]}` is called by `{function[1]}`, which repeats")
+                    todo.append(target)
+        return found
+
+    def _under_no_grad(self) -> set[FunctionId]:
+        """The greatest set of functions all of whose callers have gradients off, or are in the set."""
+        inside = {f for f, callers in self.callers.items() if callers}
+        changed = True
+        while changed:
+            changed = False
+            for function in list(inside):
+                if any(self.grad_on(c.call) and c.function not in inside for c in self.callers[function]):
+                    inside.discard(function)
+                    changed = True
+        return inside
+
+    def grad_on(self, call: Call) -> bool:
+        """Whether a call is made with gradients on: no region, decorator or helper context there switches them off."""
+        return call.mode == ON and not any(name in self.switching for name in call.helpers)
+
+    def freezes(self, owner: str) -> bool:
+        """Whether building a class, a base or a subclass switches `requires_grad` off for parameters."""
+        for name in self.family(owner):
+            for function in self._of_class.get(name, ()):
+                if self.functions[function].freezes:
+                    around = [function, *(caller.function for caller in self.callers.get(function, ()))]
+                    if any(_last(f) in _MAKERS for f in around):
+                        return True
+        return False
+
+    def knows(self, name: str) -> bool:
+        """Whether a function or class of this name is in the project."""
+        return name in self._by_name or name in self.classes
+
+    def trains(self, function: FunctionId) -> bool:
+        """Whether a training operation may be reached from a function."""
+        todo, seen = [function], set()
+        while todo:
+            current = todo.pop()
+            if current in seen:
+                continue
+            seen.add(current)
+            summary = self.functions.get(current)
+            if summary is not None and summary.trains:
+                return True
+            todo.extend(target for target, _ in self.callees.get(current, ()))
+        return False
+
+    # -- containers ----------------------------------------------------------------------------------------------
+
+    def bounds(self, holder: str) -> list[tuple[FunctionId, Bound]]:
+        """Whatever trims a container, in its own class, a base or a subclass, through a parameter or another name."""
+        return [found for alias in self.aliases(holder) for found in self._bounds.get(alias, ())]
+
+    def moved(self, holder: str) -> list[Moved]:
+        """Where a list of tensors is concatenated and taken to the CPU."""
+        return [found for alias in self.aliases(holder) for found in self._moved.get(alias, ())]
+
+    def aliases(self, holder: str) -> frozenset[str]:
+        """The identities of a container: up and down its class, what callers pass, and what callees call it."""
+        holder = holder.removesuffix("[]")
+        if holder not in self._aliases:
+            upwards = self._reach(self._in_family(holder), self._passed_from)
+            self._aliases[holder] = frozenset(self._reach(upwards, self._passed_as))
+        return self._aliases[holder]
+
+    def _in_family(self, holder: str) -> list[str]:
+        if not holder.startswith("class:"):
+            return [holder]
+        owner, _, attribute = holder.removeprefix("class:").partition(".")
+        return [f"class:{name}.{attribute}" for name in self.family(owner)]
+
+    def _reach(self, start: list[str], edges: dict[str, set[str]]) -> list[str]:
+        found: dict[str, None] = {}
+        todo = list(start)
+        while todo and len(found) < ALIAS_CAP:
+            current = todo.pop()
+            if current not in found:
+                found[current] = None
+                todo.extend(edges.get(current, ()))
+        return list(found)
+
+    def passed_to(self, function: FunctionId, parameter: str) -> list[tuple[Caller, Argument]]:
+        """What callers pass for a parameter."""
+        found = []
+        for caller in self.callers.get(function, ()):
+            for name, argument in self._arguments(caller.call):
+                if self._parameter(function, caller.call, name) == parameter:
+                    found.append((caller, argument))
+        return found
+
+    def _arguments(self, call: Call) -> list[tuple[int | str, Argument]]:
+        return [*enumerate(call.args), *call.keywords]
+
+    def _parameter(self, target: FunctionId, call: Call, name: int | str) -> str:
+        params = self.functions[target].params
+        if isinstance(name, str):
+            return name if name in params else ""
+        summary = self.functions[target]
+        offset = 1 if summary.is_method and (call.receiver or not call.path or summary.name == "__init__") else 0
+        return params[name + offset] if name + offset < len(params) else ""
+
+    def demands(self, call: Call, argument: int | str) -> tuple[Range | None, bool]:
+        """The range that a callee demands of an argument, and whether the callee is sure."""
+        targets, sure = self.resolve(call)
+        for target in targets:
+            parameter = self._parameter(target, call, argument)
+            for demand in self.functions[target].ranges:
+                if demand.parameter == parameter:
+                    return demand, sure
+        return None, False
+
+
+_PLAIN_BASES = frozenset({"object", "ABC", "Generic", "Protocol", "NamedTuple", "TypedDict", "Enum", "dict", "list"})
+
+
+def _last(function: FunctionId) -> str:
+    return function[1].rpartition(".")[2]
+
+
+def holds(*reasons: Reason) -> Answer:
+    """The condition holds, for these reasons."""
+    return Answer(Verdict.HOLDS, reasons)
+
+
+def unknown(question: str, *reasons: Reason) -> Answer:
+    """The condition is open: what would settle it."""
+    return Answer(Verdict.UNKNOWN, reasons, question)
+
+
+REFUTED = Answer(Verdict.REFUTED)

@@ -1,0 +1,165 @@
+"""What a rule says: proposals with evidence and open conditions, and what the project makes of them: findings."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from memlint.facts import FileFacts
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """A stretch of source. Lines and columns count from 1; the end column is the first one after the stretch."""
+
+    path: str
+    line: int
+    column: int
+    end_line: int
+    end_column: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """An event of a file's facts whose place nobody has asked for yet: scope by number, list of events, index.
+
+    Finding out where every call of a project stands would cost half as much as parsing it; few are ever shown.
+    """
+
+    path: str
+    scope: int
+    events: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One step of the reasoning, with the place in the source that shows it."""
+
+    place: Place
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Evidence from a summary: its place is looked up when a finding shows it."""
+
+    spot: Spot
+    message: str
+
+
+class Tier(str, enum.Enum):
+    """How sure a finding is. Refuted proposals never become findings, so they need no tier."""
+
+    PROVED = "proved"
+    SUSPECTED = "suspected"
+
+
+class Severity(str, enum.Enum):
+    """How much a finding costs the one who ignores it."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+class Verdict(str, enum.Enum):
+    """What the project says to a condition."""
+
+    HOLDS = "holds"
+    UNKNOWN = "unknown"
+    REFUTED = "refuted"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A verdict with its reasons. `open_question`: what would settle an unknown; `facts` completes the fix's fact."""
+
+    verdict: Verdict
+    reasons: tuple[Reason, ...] = ()
+    open_question: str = ""
+    facts: tuple[tuple[str, Any], ...] = ()
+
+
+class Condition(Protocol):
+    """A question that only the project can settle. Implementations: `memlint.conditions`."""
+
+    def settle(self, project: Any) -> Answer: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What a rule found in one file, before the project has spoken. Holds no tree nodes, so it can be pickled."""
+
+    message: str
+    place: Place
+    fact: Any
+    evidence: tuple[Evidence, ...] = ()
+    conditions: tuple[Condition, ...] = ()
+    severity: Severity = Severity.WARNING
+    rule: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A proposal that the project did not refute."""
+
+    rule: str
+    message: str
+    place: Place
+    tier: Tier
+    severity: Severity
+    evidence: tuple[Evidence, ...]
+    fact: Any
+    open_questions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The settings of one rule, from `[tool.memlint.rules.NAME]`."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+Find = Callable[["FileFacts"], Iterable[Proposal]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule: its name, its page (the module's docstring), what it needs to see, and its question to the facts."""
+
+    name: str
+    doc: str
+    find: Find
+    needs: tuple[str, ...]
+    default: bool
+    options: dict[str, Any]
+
+    @property
+    def summary(self) -> str:
+        """The first line of the page."""
+        return self.doc.strip().splitlines()[0]
+
+    def proposals(self, facts: FileFacts) -> Iterator[Proposal]:
+        """Ask the facts of one file."""
+        return iter(self.find(facts))
+
+
+def rule(
+    *, needs: tuple[str, ...] = (), default: bool = True, options: dict[str, Any] | None = None
+) -> Callable[[Find], Find]:
+    """Mark the one function of a rule file that finds.
+
+    needs: substrings of which a file must contain at least one, or the rule is not asked (empty: always asked).
+    default: whether the rule is on without being selected.
+    options: the rule's settings with their defaults.
+    """
+
+    def mark(find: Find) -> Find:
+        find.memlint = {"needs": needs, "default": default, "options": options or {}}  # type: ignore[attr-defined]
+        return find
+
+    return mark

@@ -1,0 +1,306 @@
+"""Settings: which file they come from, what they switch on, and what is said about mistakes in them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from memlint import config, registry
+from memlint.config import ConfigError, Overrides, Resolver, Selection, Settings
+from memlint.rule import Rule
+
+Write = Callable[..., Path]
+
+
+def make_rule(name: str, default: bool = True, **options: object) -> Rule:
+    return Rule(name, "Summary.", lambda facts: (), (), default, dict(options))
+
+
+RULES = {
+    "bound-history": make_rule("bound-history", limit=1000, ratio=0.5, keep=["a"], label="x", loud=False),
+    "clamp-it": make_rule("clamp-it"),
+    "rare-one": make_rule("rare-one", default=False),
+}
+DEFAULTS = {"bound-history", "clamp-it", "unused-suppression"}
+
+
+@pytest.fixture(autouse=True)
+def _rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "rules", lambda: RULES)
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
+    """Write a [tool.memlint] table into a folder below an empty repository that is the current folder."""
+    (tmp_path / ".git").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    def write(table: str, folder: str = ".") -> Path:
+        path = tmp_path / folder / "pyproject.toml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("[tool.memlint]\n" + table, encoding="utf-8")
+        return path
+
+    return write
+
+
+def settings(folder: str = ".", selection: Selection | None = None) -> Settings:
+    return Resolver(Overrides(selection=selection or Selection())).settings(folder)
+
+
+def error(folder: str = ".") -> str:
+    with pytest.raises(ConfigError) as caught:
+        settings(folder)
+    return str(caught.value)
+
+
+# -- which rules are on ------------------------------------------------------------------------------------------------
+
+
+def test_without_settings_the_default_rules_are_on() -> None:
+    assert Settings().enabled("a.py") == DEFAULTS
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        ('select = ["rare-one"]', {"rare-one"}),
+        ("select = []", set()),
+        ('select = ["all"]', {*DEFAULTS, "rare-one"}),
+        ('select = ["ALL"]', {*DEFAULTS, "rare-one"}),
+        ('extend-select = ["rare-one"]', {*DEFAULTS, "rare-one"}),
+        ('ignore = ["clamp-it"]', DEFAULTS - {"clamp-it"}),
+        ('ignore = ["unused-suppression"]', DEFAULTS - {"unused-suppression"}),
+        ('select = ["all"]\nignore = ["clamp-it"]', {*DEFAULTS, "rare-one"} - {"clamp-it"}),
+        ('select = ["clamp-it"]\nignore = ["all"]', {"clamp-it"}),
+        ('select = ["clamp-it"]\nignore = ["clamp-it"]', set()),
+        ('extend-select = ["rare-one"]\nignore = ["all"]', {"rare-one"}),
+    ],
+)
+def test_selection_in_a_file(write: Write, table: str, expected: set[str]) -> None:
+    write(table)
+    assert settings().enabled("a.py") == expected
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (Selection(select=("rare-one",)), {"rare-one"}),
+        (Selection(select=("clamp-it",)), {"clamp-it"}),  # as in ruff, the command line outweighs the file's ignore
+        (Selection(select=("all",), ignore=("rare-one",)), DEFAULTS),
+        (Selection(extend_select=("clamp-it",)), {"bound-history", "clamp-it"}),
+        (Selection(ignore=("bound-history",)), set()),
+        (Selection(ignore=("all",)), set()),
+    ],
+)
+def test_the_command_line_comes_after_the_file(write: Write, said: Selection, expected: set[str]) -> None:
+    write('select = ["bound-history"]\nignore = ["clamp-it"]')
+    assert settings(selection=said).enabled("a.py") == expected
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "hit"),
+    [
+        ("tests/*", "tests/a.py", True),
+        ("tests/*", "tests/deep/a.py", True),
+        ("tests/*", "src/a.py", False),
+        ("*.pyi", "src/a.pyi", True),
+        ("__init__.py", "src/__init__.py", True),
+        ("src/**/gen_*.py", "src/x/y/gen_a.py", True),
+        ("!src/**", "src/a.py", False),
+        ("!src/**", "tests/a.py", True),
+    ],
+)
+def test_rules_ignored_for_some_files(write: Write, pattern: str, path: str, hit: bool) -> None:
+    write(f'[tool.memlint.per-file-ignores]\n"{pattern}" = ["clamp-it"]')
+    assert settings().enabled(path) == (DEFAULTS - {"clamp-it"} if hit else DEFAULTS)
+
+
+def test_all_rules_ignored_for_some_files(write: Write) -> None:
+    write('select = ["all"]\nper-file-ignores = {"a.py" = ["all"]}')
+    assert settings().enabled("a.py") == set()
+    assert settings(selection=Selection(select=("clamp-it",))).enabled("a.py") == set()
+
+
+def test_patterns_start_from_the_folder_of_their_file(write: Write) -> None:
+    write('per-file-ignores = {"gen/*" = ["clamp-it"]}', "lib")
+    assert "clamp-it" not in settings("lib").enabled("lib/gen/a.py")
+    assert "clamp-it" in settings("lib").enabled("lib/other/gen/a.py")
+
+
+# -- where they come from ----------------------------------------------------------------------------------------------
+
+
+def test_nested_files_override_key_by_key(write: Write) -> None:
+    write('strict = true\nignore = ["clamp-it"]\n[tool.memlint.rules.bound-history]\nlimit = 5\nratio = 0.1')
+    write("ignore = []\n[tool.memlint.rules.bound-history]\nlimit = 7\n[tool.memlint.per-file-ignores]\nx = []", "lib")
+    nested = settings("lib/deep")
+    assert (nested.strict, nested.ignore) == (True, ())
+    options = nested.options("bound-history")
+    assert (options["limit"], options["ratio"], options["label"]) == (7, 0.1, "x")
+    assert nested.origins["strict"] == "pyproject.toml"
+    assert nested.origins["ignore"] == "lib/pyproject.toml"
+    assert nested.origins["rules.bound-history.limit"] == "lib/pyproject.toml"
+    assert nested.origins["rules.bound-history.ratio"] == "pyproject.toml"
+    assert settings().options("bound-history")["limit"] == 5
+
+
+def test_tables_of_patterns_merge(write: Write) -> None:
+    write('per-file-ignores = {"*.pyi" = ["clamp-it"], "a.py" = ["clamp-it"]}')
+    write('per-file-ignores = {"a.py" = []}', "lib")
+    assert "clamp-it" not in settings("lib").enabled("lib/b.pyi")
+    assert "clamp-it" in settings("lib").enabled("lib/a.py")
+
+
+def test_nothing_is_read_above_the_repository(write: Write, tmp_path: Path) -> None:
+    write("strict = true")
+    (tmp_path / "inner" / ".git").mkdir(parents=True)
+    assert not settings("inner").strict
+    assert settings("other").strict
+
+
+def test_isolated_reads_nothing(write: Write) -> None:
+    write("nonsense = 1")
+    assert Resolver(isolated=True).settings(".").select is None
+
+
+def test_a_named_file_stands_in_for_all_others(write: Write, tmp_path: Path) -> None:
+    write("strict = true")
+    named = tmp_path / "etc" / "memlint.toml"
+    named.parent.mkdir()
+    named.write_text('[tool.memlint]\nselect = ["clamp-it"]\nexclude = ["gen"]\n', encoding="utf-8")
+    chosen = Resolver(file=str(named)).settings(".")
+    assert (chosen.strict, chosen.select) == (False, ("clamp-it",))
+    assert chosen.exclude == ((os.getcwd(), ("gen",)),)
+
+
+def test_the_command_line_wins(write: Write) -> None:
+    write('runtime = "vendor:lib/rt.py"\nstrict = false')
+    chosen = Resolver(Overrides(strict=True, runtime="import")).settings(".")
+    assert (chosen.strict, chosen.runtime) == (True, "import")
+    assert (chosen.origins["strict"], chosen.origins["runtime"]) == (config.COMMAND_LINE, config.COMMAND_LINE)
+
+
+def test_a_vendored_runtime_starts_from_the_folder_of_its_file(write: Write) -> None:
+    write('runtime = "vendor:pkg/rt.py"', "lib")
+    assert settings("lib").runtime == "vendor:lib/pkg/rt.py"
+
+
+# -- mistakes ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ('selct = ["all"]', '[tool.memlint] unknown key "selct", did you mean "select"?'),
+        ("extend_select = []", '[tool.memlint] unknown key "extend_select", did you mean "extend-select"?'),
+        ("zzzz = 1", '[tool.memlint] unknown key "zzzz"'),
+        (
+            'ignore = ["bound-histroy"]',
+            '[tool.memlint] "ignore": unknown rule "bound-histroy", did you mean "bound-history"?',
+        ),
+        (
+            'ignore = ["bound_history"]',
+            '[tool.memlint] "ignore": unknown rule "bound_history", did you mean "bound-history"?',
+        ),
+        ('select = "all"', '[tool.memlint] "select" must be a list of strings, not "all"'),
+        ("exclude = [1]", '[tool.memlint] "exclude" must be a list of strings, not [1]'),
+        ('exclude = ["a", "[z-a]"]', '[tool.memlint] "exclude": not a valid pattern: "[z-a]"'),
+        ('per-file-ignores = {"a\\\\" = []}', '[tool.memlint.per-file-ignores] "a\\": not a valid pattern: "a\\"'),
+        ('strict = "yes"', '[tool.memlint] "strict" must be true or false, not "yes"'),
+        ('runtime = "vendor:"', '[tool.memlint] "runtime" must be "import" or "vendor:PATH", not "vendor:"'),
+        ("runtime = 3", '[tool.memlint] "runtime" must be "import" or "vendor:PATH", not 3'),
+        ("rules = []", '[tool.memlint] "rules" must be a table, not []'),
+        ("per-file-ignores = []", '[tool.memlint] "per-file-ignores" must be a table, not []'),
+        (
+            'per-file-ignores = {"a" = "all"}',
+            '[tool.memlint.per-file-ignores] "a" must be a list of strings, not "all"',
+        ),
+        (
+            'per-file-ignores = {"a" = ["clampit"]}',
+            '[tool.memlint.per-file-ignores] "a": unknown rule "clampit", did you mean "clamp-it"?',
+        ),
+        ("[tool.memlint.rules.clamp_it]", '[tool.memlint.rules] unknown rule "clamp_it", did you mean "clamp-it"?'),
+        (
+            "[tool.memlint.rules.bound-history]\nlimt = 3",
+            '[tool.memlint.rules.bound-history] unknown option "limt", did you mean "limit"?',
+        ),
+        ("rules = {clamp-it = 3}", "[tool.memlint.rules.clamp-it] must be a table, not 3"),
+        (
+            "[tool.memlint.rules.bound-history]\nlimit = 3.5",
+            '[tool.memlint.rules.bound-history] "limit" must be a whole number, not 3.5',
+        ),
+        (
+            "[tool.memlint.rules.bound-history]\nlimit = true",
+            '[tool.memlint.rules.bound-history] "limit" must be a whole number, not true',
+        ),
+        (
+            "[tool.memlint.rules.bound-history]\nratio = true",
+            '[tool.memlint.rules.bound-history] "ratio" must be a number, not true',
+        ),
+    ],
+)
+def test_mistakes_are_one_line_that_helps(write: Write, table: str, message: str) -> None:
+    write(table, "lib")
+    assert error("lib") == f"lib/pyproject.toml: {message}"
+
+
+def test_a_whole_number_fits_where_a_fraction_is_expected(write: Write) -> None:
+    write("[tool.memlint.rules.bound-history]\nratio = 1")
+    assert settings().options("bound-history")["ratio"] == 1
+
+
+def test_broken_toml_is_one_line_with_the_place(write: Write) -> None:
+    write("select = [1 2]")
+    assert re.fullmatch(r"pyproject.toml: not valid TOML: .* \(at line 2, column \d+\)", error())
+
+
+def test_settings_that_are_not_utf8(write: Write) -> None:
+    write("").write_bytes(b"[tool.memlint]\n# \xff\n")
+    assert error() == "pyproject.toml: not UTF-8: invalid start byte at byte 17"
+
+
+def test_memlint_that_is_no_table(tmp_path: Path, write: Write) -> None:
+    (tmp_path / "pyproject.toml").write_text("[tool]\nmemlint = 3\n", encoding="utf-8")
+    assert error() == "pyproject.toml: [tool.memlint] must be a table, not 3"
+
+
+@pytest.mark.parametrize("text", ["[tool.ruff]\n", "this is = = not TOML", 'tool = "memlint"\n', "[memlint]\n"])
+def test_files_that_say_nothing_about_memlint(tmp_path: Path, write: Write, text: str) -> None:
+    (tmp_path / "pyproject.toml").write_text(text, encoding="utf-8")
+    assert settings().origins == {}
+
+
+def test_an_unreadable_file(tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    write("")
+    monkeypatch.setattr("builtins.open", refuse)
+    assert error() == "pyproject.toml: Permission denied"
+
+
+def test_a_named_file_must_exist_and_speak(tmp_path: Path, write: Write) -> None:
+    with pytest.raises(ConfigError, match=r"nope\.toml: no such file"):
+        Resolver(file="nope.toml")
+    (tmp_path / "other.toml").write_text("[tool.ruff]\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"other\.toml: has no \[tool.memlint\] table"):
+        Resolver(file="other.toml")
+
+
+def test_names_from_the_command_line() -> None:
+    assert config.check_names(["ALL", "clamp-it"], "--select:") == ("all", "clamp-it")
+    with pytest.raises(ConfigError, match=r'^--select: unknown rule "clamp", did you mean "clamp-it"\?$'):
+        config.check_names(["clamp"], "--select:")
+
+
+def test_paths_are_shown_from_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert config.display_path(str(tmp_path / "here" / "a" / "b.py")) == "a/b.py"
+    assert config.display_path("../there/b.py") == "../there/b.py"
+    assert config.display_path(str(tmp_path / "hereafter.py")) == (tmp_path / "hereafter.py").as_posix()

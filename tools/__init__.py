@@ -1,0 +1,1 @@
+"""What keeps the README in step with the code."""

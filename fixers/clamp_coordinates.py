@@ -27,6 +27,8 @@ def fix(fact: UnclampedSum, tree: Tree, options: Mapping[str, Any]) -> Edit:
         raise Refuse("only a sum can be clamped")
     if not (fact.low or fact.high):
         raise Refuse("the bounds of the range are not written here: pass them to `clamp_step`")
+    if fact.excluded:
+        raise Refuse(f"the range ends before its bound `{fact.excluded}`")
     low, high = fact.low or 'float("-inf")', fact.high or 'float("inf")'
     for bound in (low, high):
         if unknown := tree.unknown_name(bound, old):

@@ -25,17 +25,10 @@ _DIRECTIVES = ("noqa", "type:", "pylint:", "pragma:", "fmt:", "memlint:", "nosec
 
 @fixer(helpers=("nearest_rows",))
 def fix(fact: PerItemLoop, tree: Tree, options: Mapping[str, Any]) -> Edit:
-    """Replace a loop, or a search that needs rows x grid memory, by the batched call."""
+    """Replace a loop by the batched call."""
     if not fact.unused_after:
         raise Refuse("a name that the loop sets is read after it")
     safety = Safety.SAFE if fact.exact else Safety.UNSAFE
-    if fact.form == "broadcast":
-        search = tree.value_at(fact.loop)
-        if not (fact.points and fact.grid):
-            raise Refuse("which of the two are points and which are grid rows can't be told")
-        if tree.comments(search):
-            raise Refuse("the search would lose its comments")
-        return Edit({search: tree.expression(_nearest(fact, tree, search))}, safety, helpers=("nearest_rows",))
     loop = tree.at(fact.loop, cst.For)
     if loop.orelse is not None or loop.asynchronous is not None:
         raise Refuse("the loop has an else branch, or is asynchronous")

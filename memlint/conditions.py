@@ -135,11 +135,13 @@ class NothingTrims:
     def settle(self, project: Project) -> Answer:
         """A clear, pop, del, slice or new binding that somebody calls bounds it; one that nobody calls does not."""
         idle = []
+        if project.rebuilds(self.holder):
+            return REFUTED
         for function, bound in project.bounds(self.holder):
             summary = project.functions[function]
-            if summary.name == "__init__" and bound.how == "rebind":
+            if bound.how == "init":
                 continue
-            if project.callers.get(function) or not summary.owner or project.unseen_bases(summary.owner):
+            if project.is_called(function) or not summary.owner or project.unseen_bases(summary.owner):
                 return REFUTED
             idle.append((summary, bound))
         if idle:
@@ -200,6 +202,8 @@ class DemandsRange:
             (),
             False,
             False,
+            False,
+            False,
             _NOWHERE,
             (),
             (),
@@ -208,7 +212,7 @@ class DemandsRange:
         if demand is None:
             return REFUTED
         reasons = (Reason(demand.spot, f"`{demand.parameter}` must lie within these bounds"),)
-        facts = (("low", demand.low), ("high", demand.high))
+        facts = (("low", demand.low), ("high", demand.high), ("excluded", demand.excluded))
         if sure:
             return Answer(Verdict.HOLDS, reasons, facts=facts)
         question = f"whether this `{call.name}` is the one that is meant; an annotation of the object would say so"

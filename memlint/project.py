@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from memlint.facts import knowledge as k
 from memlint.facts.events import ON
+from memlint.facts.scopes import MODULE_BODY
 from memlint.facts.summary import (
     Argument,
     Bound,
@@ -58,13 +59,14 @@ class Project:
         for summary in summaries:
             self._add(summary)
         self.callers: dict[FunctionId, list[Caller]] = defaultdict(list)
-        self.callees: dict[FunctionId, list[tuple[FunctionId, bool]]] = defaultdict(list)
+        self.callees: dict[FunctionId, list[tuple[FunctionId, Caller]]] = defaultdict(list)
         self._passed_as: dict[str, set[str]] = defaultdict(set)
         self._passed_from: dict[str, set[str]] = defaultdict(set)
         self._aliases: dict[str, frozenset[str]] = {}
         self.switching = {
             name for f in self.functions.values() if f.switches_grad_off for name in (f.name, f.owner) if name
         }
+        self._called = {call.name for f in self.functions.values() for call in f.calls if not call.receiver}
         self._link()
         self.per_step = self._per_step()
         self.in_some_loop = self._spread("loops", {})
@@ -172,8 +174,9 @@ class Project:
             for call in function.calls:
                 targets, sure = self.resolve(call)
                 for target in targets:
-                    self.callers[target].append(Caller(function.id, call, sure))
-                    self.callees[function.id].append((target, sure))
+                    caller = Caller(function.id, call, sure)
+                    self.callers[target].append(caller)
+                    self.callees[function.id].append((target, caller))
                     self._link_arguments(target, call)
 
     def _link_arguments(self, target: FunctionId, call: Call) -> None:
@@ -204,18 +207,32 @@ class Project:
             for caller in callers:
                 if _last(target) in _MAKERS:
                     break  # what a constructor fills is new each time
-                if getattr(caller.call, loop) and caller.sure and caller.function[1] != target[1]:
+                if not getattr(caller.call, loop) or not caller.sure or caller.function[1] == target[1]:
+                    continue
+                if self._outlives(caller):
                     found.setdefault(target, Reason(caller.call.spot, f"`{target[1]}` is called in a loop here"))
                     break
         todo = list(found)
         while todo:
             function = todo.pop()
-            for target, sure in self.callees.get(function, ()):
-                if sure and target not in found and _last(target) not in _MAKERS:
+            for target, caller in self.callees.get(function, ()):
+                new = caller.call.made_here or _last(target) in _MAKERS  # an object of this run of the function
+                if caller.sure and target not in found and not new:
                     spot = found[function].spot
                     found[target] = Reason(spot, f"`{target[1]}` is called by `{function[1]}`, which repeats")
                     todo.append(target)
         return found
+
+    def _outlives(self, caller: Caller) -> bool:
+        """Whether the object that a call is made on lives longer than one run of the calling function.
+
+        What a function made for itself goes with it, unless it never ends, or is the program: called once, from a
+        module's body.
+        """
+        if not caller.call.made_here or caller.call.endless or caller.function[1] == MODULE_BODY:
+            return True
+        around = self.callers.get(caller.function, [])
+        return bool(around) and all(c.function[1] == MODULE_BODY and not c.call.loops for c in around)
 
     def _under_no_grad(self) -> set[FunctionId]:
         """The greatest set of functions all of whose callers have gradients off, or are in the set."""
@@ -232,6 +249,18 @@ class Project:
     def grad_on(self, call: Call) -> bool:
         """Whether a call is made with gradients on: no region, decorator or helper context there switches them off."""
         return call.mode == ON and not any(name in self.switching for name in call.helpers)
+
+    def is_called(self, function: FunctionId) -> bool:
+        """Whether anything calls a function, be it by its name alone, or Python itself does."""
+        name = self.functions[function].name
+        special = name.startswith("__") and name.endswith("__")
+        return bool(self.callers.get(function)) or name in self._called or special
+
+    def rebuilds(self, holder: str) -> bool:
+        """Whether a method of the container's class calls the constructor again."""
+        owner = holder.removeprefix("class:").partition(".")[0] if holder.startswith("class:") else ""
+        makers = [f for name in self.family(owner) for f in self._methods.get((name, "__init__"), ())] if owner else []
+        return any(c.call.on_self and _last(c.function) not in _MAKERS for f in makers for c in self.callers.get(f, ()))
 
     def freezes(self, owner: str) -> bool:
         """Whether building a class, a base or a subclass switches `requires_grad` off for parameters."""
@@ -265,7 +294,9 @@ class Project:
 
     def bounds(self, holder: str) -> list[tuple[FunctionId, Bound]]:
         """Whatever trims a container, in its own class, a base or a subclass, through a parameter or another name."""
-        return [found for alias in self.aliases(holder) for found in self._bounds.get(alias, ())]
+        attribute = holder.removesuffix("[]").rpartition(".")[2] if holder.startswith("class:") else ""
+        names = [*self.aliases(holder), f"attr:{attribute}"]
+        return [found for alias in names for found in self._bounds.get(alias, ())]
 
     def moved(self, holder: str) -> list[Moved]:
         """Where a list of tensors is concatenated and taken to the CPU."""

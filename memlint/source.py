@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import re
 import tokenize
 from typing import Any
 
@@ -13,6 +14,8 @@ from libcst._nodes.internal import CodegenState
 from memlint.rule import Place
 
 MAX_BYTES = 20_000_000
+MAX_DEPTH = 500
+"""Brackets in brackets: LibCST's native parser ends the whole process at some 2,000 of them."""
 
 
 class Unreadable(Exception):
@@ -47,6 +50,8 @@ class Source:
     def __init__(self, path: str, data: bytes) -> None:
         self.path = path
         self.text, self.encoding, self.bom = decode(data)
+        if _depth(self.text) > MAX_DEPTH:
+            raise Unreadable("is nested too deeply to be parsed")
         try:
             self.tree = cst.parse_module(self.text)
         except cst.ParserSyntaxError as error:
@@ -96,6 +101,18 @@ class Source:
 
 def _is_blank(token: str) -> bool:
     return not token or token.isspace() or token.startswith("#")
+
+
+def _depth(text: str) -> int:
+    """How deeply brackets are nested, those in strings and comments included: an upper bound is all that is needed."""
+    depth = deepest = 0
+    for bracket in re.findall(r"[\[\](){}]", text):
+        if bracket in "([{":
+            depth += 1
+            deepest = max(deepest, depth)
+        else:
+            depth = max(depth - 1, 0)
+    return deepest
 
 
 def _reason(error: cst.ParserSyntaxError) -> str:

@@ -7,8 +7,8 @@ a raise that compares it with bounds, in the same function or in one that the su
 
 Why it costs
 ------------
-The run dies after hours at the first displacement that leads outside, or, where the contract is an index, reads the
-wrong memory or fails inside a kernel, far from the line that is to blame.
+The run dies after hours at the first displacement that leads outside, in a check that stands far from the line that
+is to blame.
 
 When it stays silent
 --------------------
@@ -56,13 +56,13 @@ energy_flow's optimisation report: "normalised coordinates must be in [-1, 1], g
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from memlint.conditions import DemandsRange
-from memlint.facts import FileFacts, Scope
+from memlint.facts import FileFacts
 from memlint.facts import nodes as n
 from memlint.facts.defects import UnclampedSum
-from memlint.facts.events import Sum
+from memlint.facts.events import Contract, Sum
 from memlint.rule import Condition, Evidence, Proposal, Severity, rule
 
 
@@ -73,37 +73,40 @@ def clamp_coordinates(facts: FileFacts) -> Iterator[Proposal]:
         sums = {found.id: found for found in scope.events.sums}
         told: set[int] = set()
         for contract in scope.events.contracts:
-            if contract.how in ("assert", "raise") and (contract.low is not None or contract.high is not None):
-                for id_ in sorted(contract.sums - told):
-                    told.add(id_)
-                    evidence = facts.evidence(contract.node, "the range is tested here")
-                    bounds = (_text(facts, contract.low), _text(facts, contract.high))
-                    yield _proposal(facts, sums[id_], bounds, evidence, ())
+            for found in _outermost(sums[id_] for id_ in contract.sums - told):
+                told |= contract.sums
+                evidence = facts.evidence(contract.node, "the range is tested here")
+                yield _proposal(facts, found, evidence, (), contract)
         for passed in scope.events.sums_passed:
-            for id_ in sorted(id_ for id_ in passed.sums - told if sums[id_].tensor):
+            for found in _outermost(sums[id_] for id_ in passed.sums - told if sums[id_].tensor):
                 evidence = facts.evidence(passed.node, f"passed to `{passed.name}` with no limit on the way")
-                condition = DemandsRange(passed.name, passed.path, passed.receiver, _on_self(scope, passed.node),
-                                         passed.argument)  # fmt: skip
-                yield _proposal(facts, sums[id_], ("", ""), evidence, (condition,))
+                on_self = isinstance(passed.node.func, n.Attr) and n.dotted(passed.node.func.value) == scope.self_name
+                demands = DemandsRange(passed.name, passed.path, passed.receiver, on_self, passed.argument)
+                yield _proposal(facts, found, evidence, (demands,), None)
 
 
-def _proposal(facts: FileFacts, found: Sum, bounds: tuple[str, str], evidence: Evidence,
-              conditions: tuple[Condition, ...]) -> Proposal:  # fmt: skip
+def _outermost(sums: Iterable[Sum]) -> list[Sum]:
+    """Of sums that are part of one another the whole ones: `a + b + c` is one move."""
+    every = sorted(sums, key=lambda found: found.id)
+    inner = {id(side) for found in every for side in (found.left, found.right)}
+    return [found for found in every if id(found.node) not in inner]
+
+
+def _terms(expr: n.Expr) -> list[n.Expr]:
+    if isinstance(expr, n.Binary) and expr.op == "Add":
+        return [*_terms(expr.left), expr.right]
+    return [expr]
+
+
+def _proposal(facts: FileFacts, found: Sum, evidence: Evidence, conditions: tuple[Condition, ...],
+              contract: Contract | None) -> Proposal:  # fmt: skip
+    position, *moves = [facts.text(term) for term in (*_terms(found.left), found.right)]
+    low, high, excluded = (contract.low, contract.high, contract.excluded) if contract is not None else ("", "", "")
     return Proposal(
-        message=f"`{facts.text(found.left)}` plus a displacement reaches a range check without a limit",
+        message=f"`{position}` plus a displacement reaches a range check without a limit",
         place=facts.place(found.node),
-        fact=UnclampedSum(
-            facts.span(found.node), facts.text(found.left), facts.text(found.right), *bounds, augmented=found.augmented
-        ),
+        fact=UnclampedSum(facts.span(found.node), position, " + ".join(moves), low, high, found.augmented, excluded),
         evidence=(facts.evidence(found.node, "nothing limits this sum"), evidence),
         conditions=conditions,
         severity=Severity.ERROR,
     )
-
-
-def _text(facts: FileFacts, expr: n.Expr | None) -> str:
-    return facts.text(expr) if expr is not None else ""
-
-
-def _on_self(scope: Scope, call: n.Call) -> bool:
-    return isinstance(call.func, n.Attr) and n.dotted(call.func.value) == scope.self_name != ""

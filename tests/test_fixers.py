@@ -328,24 +328,12 @@ def test_a_batched_call(fact: dict[str, Any], line: str) -> None:
     assert outcome(batch(**fact)) == f"# Snap to the grid.\n# slow\n# keep the node\n{line}\n"
 
 
-def test_a_search_that_needs_rows_times_grid_memory() -> None:
-    source = "i = «torch.cdist(points, grid).argmin(1)»\n"
-    assert outcome(batch(source, form="broadcast", stores="index")) == "i = nearest_rows(points, grid)\n"
-    assert outcome(batch(source, form="broadcast", stores="rows")) == "i = grid[nearest_rows(points, grid)]\n"
-
-
 @pytest.mark.parametrize(
     ("source", "fact", "reason"),
     [
         (LOOP, {"unused_after": False}, "is read after it"),
         ("«for i in x:\n    out[i] = i\nelse:\n    f()»\n", {}, "an else branch"),
         ("async def f():\n    «async for i in x:\n        out[i] = i»\n", {}, "is asynchronous"),
-        ("i = «torch.cdist(points, grid).argmin(1)»\n", {"form": "broadcast", "grid": ""}, "can't be told"),
-        (
-            "i = «(  # which\n    a)»\n",
-            {"form": "broadcast"},
-            "the search would lose its comments",
-        ),
         (LOOP, {"result": "f() +"}, "can't be used as new code"),
         (LOOP, {"points": "f(x)"}, "`f(x)` would be computed twice"),
         (

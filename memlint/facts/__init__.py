@@ -89,7 +89,9 @@ class FileFacts:
             return dict(_ANNOTATIONS[path])
         cls = self.classes.get(path.rpartition(".")[2])
         if cls is not None:
-            return {"kind": v.MODULE if cls.is_module(self.classes) else v.OBJECT, "path": path}
+            if not cls.is_module(self.classes):
+                return {"kind": v.OBJECT, "path": path}
+            return {"kind": v.MODULE, "path": path, "frozen": cls.freezes() or cls.without_parameters(self.names)}
         if path in k.MODULE_BASES or path.startswith("torch.nn.") and not path.startswith(k.NOT_MODULE_PATHS):
             return {"kind": v.MODULE}
         return {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts import values as v
-from memlint.facts.events import ON
+from memlint.facts.events import ON, STRUCTURE, CallSite
 from memlint.facts.methods import Methods
 from memlint.facts.scopes import Scope
 from memlint.facts.tensor_names import TENSOR_NAMES
@@ -29,11 +29,12 @@ class Calls(Methods):
         builtin = isinstance(func, n.Name) and not path and func.id not in self.env and not self._is_local(func.id)
         is_module = callee.kind == v.MODULE
         if is_module and callee.path and not path:
-            self.site(expr, "forward", "", callee.path, False, args, keywords, is_module)
+            site = self.site(expr, "forward", "", callee.path, False, args, keywords, is_module)
         else:
             owner = self._class_of(receiver, on_self)
             layer = is_module or method in TENSOR_NAMES or self._is_layer(expr, method, on_self)
-            self.site(expr, method or text, path, owner, on_self, args, keywords, layer)
+            site = self.site(expr, method or text, path, owner, on_self, args, keywords, layer)
+        self._note_owner(site, receiver if method else callee)
         self._note_training(expr, method, path, receiver, args)
         graph = frozenset[int]().union(*(v.graph_of(a) for a in args), *(v.graph_of(a) for _, a in keywords))
         if path:
@@ -50,7 +51,7 @@ class Calls(Methods):
             known = self._by_method(expr, method, receiver, callee, args, keywords, graph)
             if known is not None:
                 return known
-        return self._unknown(expr, text, callee, path, on_self, args, graph)
+        return self._unknown(expr, text, receiver, callee, path, on_self, args, graph)
 
     def _run(self, expr: n.Call, text: str, callee: Value, graph: frozenset[int]) -> Value:
         if callee.frozen:  # without parameters that need gradients there is only its input's graph
@@ -60,22 +61,25 @@ class Calls(Methods):
 
     # -- everything else -----------------------------------------------------------------------------------------
 
-    def _unknown(self, expr: n.Call, text: str, callee: Value, path: str, on_self: bool, args: list[Value],
-                 graph: frozenset[int]) -> Value:  # fmt: skip
-        own = self._own_function(expr, text, on_self)
+    def _unknown(self, expr: n.Call, text: str, receiver: Value, callee: Value, path: str, on_self: bool,
+                 args: list[Value], graph: frozenset[int]) -> Value:  # fmt: skip
+        own = self._own_function(expr, text, on_self, receiver)
+        if own is not None and own.events.frozen and any(a.kind == v.MODULE for a in args):
+            self._once(("frozen", id(expr)), lambda: expr, self.events.frozen)  # a helper that freezes what it is given
         self._pass(expr, text, graph, args)
         if own is not None and own.returns.grad == v.ATTACHED and self.mode == ON:
             value = self._forward(expr, text, True, f"`{text}()` hands back a module's output", graph, ANYTHING)
             return own.returns.but(origins=value.origins, holder="", source="", item=None)
         given = next((a.source for a in args if a.kind == v.MODULE and a.source and len(args) > 1), "")
-        if given and not path.startswith(k.NEUTRAL_PACKAGES) and given != self.scope.self_name:
+        walks_layers = bool(self.loops) and self.loops[-1].kind == STRUCTURE
+        if given and not path.startswith(k.NEUTRAL_PACKAGES) and given != self.scope.self_name and not walks_layers:
             why = f"`{given}` is handed to `{text}` together with its input"
             value = self._forward(expr, given, False, why, graph, callee, question=f"whether `{text}` runs `{given}`")
             for origin in value.origins - graph:
                 self.events.forwards[origin].through = True
             return own.returns.but(origins=value.origins, holder="", source="") if own is not None else value
         if own is not None:
-            return own.returns.but(origins=graph, holder="", source="", sums=v.NO_IDS, scaled=v.NO_IDS)
+            return own.returns.but(origins=graph, holder="", source="", sums=v.NO_IDS)
         if isinstance(expr.func, n.Name) and expr.func.id == self.scope.self_name and self._owner_is_module():
             return self._forward(expr, text, True, "the class is a module and calls itself", graph, callee)
         unknown = bool(text) and not path and not callee.frozen and callee.kind == v.UNKNOWN
@@ -85,6 +89,16 @@ class Calls(Methods):
             question = f"whether `{text}` is a module; an annotation would say so"
             return self._forward(expr, text, False, why, graph, callee, parameter=parameter, question=question)
         return Value(origins=graph, kind=v.OUTPUT if graph else v.UNKNOWN)
+
+    def _note_owner(self, site: CallSite, owner: Value) -> None:
+        """How long the object lives that a call is made on."""
+        made, _, rest = owner.holder.partition(":")
+        qualname, _, depth = rest.rpartition(":")
+        if made == "made" and qualname == self.scope.qualname and depth.isdecimal():
+            site.made_here, site.made_in = True, int(depth)
+        first, _, attr = owner.source.partition(".")
+        if attr and first == self.scope.self_name and self.scope.owner is not None:
+            site.on = f"class:{self.scope.owner.name}.{attr}"
 
     def _is_layer(self, expr: n.Call, method: str, on_self: bool) -> bool:
         """An attribute of a module that is called and is none of its methods."""
@@ -110,7 +124,7 @@ class Calls(Methods):
             and first not in self.file.names.defined
         )
 
-    def _own_function(self, expr: n.Call, text: str, on_self: bool) -> Scope | None:
+    def _own_function(self, expr: n.Call, text: str, on_self: bool, receiver: Value) -> Scope | None:
         """The scope of a function or method of this file, where the call plainly means it."""
         if on_self and self.scope.owner is not None:
             method = text.rpartition(".")[2]
@@ -119,6 +133,9 @@ class Calls(Methods):
             return self.scope.owner.methods.get(method)
         if isinstance(expr.func, n.Name):
             return self.file.functions.get(expr.func.id)
+        if receiver.kind == v.OBJECT and isinstance(expr.func, n.Attr):
+            cls = self.file.classes.get(receiver.path.rpartition(".")[2])
+            return cls.methods.get(expr.func.attr) if cls is not None else None
         return None
 
     def _owner_is_module(self) -> bool:

@@ -89,7 +89,7 @@ class UnclampedSum:
 
     total: span of the sum (or of the whole augmented assignment).
     position, displacement: sources of its two sides.
-    low, high: sources of the contract's bounds.
+    low, high: sources of the contract's bounds, "" where one is not tested. excluded: the bound that is outside itself.
     augmented: True for `position += displacement`.
     """
 
@@ -99,3 +99,4 @@ class UnclampedSum:
     low: str
     high: str
     augmented: bool = False
+    excluded: str = ""

@@ -120,15 +120,16 @@ class Evaluator(Calls):
             return v.A_NUMBER
         if not tensors and v.ARRAY in (left.kind, right.kind):
             return Value(v.ARRAY)
+        self.read(left.gathered, "computed", node)
+        self.read(right.gathered, "computed", node)
         origins = v.graph_of(left) | v.graph_of(right)
         both = v.sums_of(left) | v.sums_of(right)
         sums = v.NO_IDS
-        if op == "Add" and v.NUMBER not in (left.kind, right.kind):
+        whole = left.integral and right.integral
+        if op == "Add" and v.NUMBER not in (left.kind, right.kind) and not whole and not _mixes(left_expr, right_expr):
             sums = both | {self.open_sum(node, left_expr, right_expr, augmented, bool(tensors))}
-        elif op == "Modulo":
-            both = v.NO_IDS  # a position taken modulo its period is in range
         if not tensors and not origins and v.UNKNOWN in (left.kind, right.kind):
-            return Value(sums=sums, scaled=both | sums | left.scaled | right.scaled)
+            return Value(sums=sums)
         return Value(
             kind=v.TENSOR if tensors or origins else v.UNKNOWN,
             device=left.device if left.device == right.device else left.device or right.device,
@@ -136,7 +137,6 @@ class Evaluator(Calls):
             zero_d=(left.zero_d or left.kind == v.NUMBER) and (right.zero_d or right.kind == v.NUMBER),
             origins=origins,
             sums=sums,
-            scaled=both | sums | left.scaled | right.scaled if op != "Modulo" else v.NO_IDS,
             integral=left.integral and right.integral,
         )
 
@@ -207,8 +207,6 @@ class Evaluator(Calls):
 
     def _item(self, expr: n.Item) -> Value:
         base, index = self.eval(expr.value), self.eval(expr.index)
-        if index.scaled and index.integral and base.kind != v.DICT:
-            self.meet_index(index, expr)
         if (
             base.parts is not None
             and isinstance(index.const, int)
@@ -218,12 +216,12 @@ class Evaluator(Calls):
         if base.kind in v.CONTAINERS or base.kind == v.TUPLE:
             if isinstance(expr.index, n.Slice):
                 return base.but(holder="", parts=None, item=v.widest(list(base.parts)) if base.parts else base.item)
+            if base.item is None or base.item.kind not in v.CONTAINERS:
+                self.read(base.holder, "index", expr)
             return self.items_of(base)
         if base.kind in v.TENSOR_LIKE or base.origins:
             return base.but(zero_d=False, source=n.dotted(expr.value), parts=None)
-        return Value(
-            holder=f"{base.holder}[]" if base.holder else "", device=base.device, sums=base.sums, scaled=base.scaled
-        )
+        return Value(holder=f"{base.holder}[]" if base.holder else "", device=base.device, sums=base.sums)
 
     def _slice(self, expr: n.Slice) -> Value:
         for part in (expr.lower, expr.upper, expr.step):
@@ -258,6 +256,18 @@ class Evaluator(Calls):
     def grad_is_on(self) -> bool:
         """Whether operations here build a graph, as far as this function shows."""
         return self.mode == ON
+
+
+def _mixes(left: n.Expr, right: n.Expr) -> bool:
+    """`weight * a + (1 - weight) * b`: it stays between its two sides."""
+    weights = [
+        n.dotted(part.right)
+        for side in (left, right)
+        for part in n.walk(side)
+        if isinstance(part, n.Binary) and part.op == "Subtract" and isinstance(part.left, n.Const)
+    ]
+    names = [n.dotted(part) for side in (left, right) for part in n.walk(side)]
+    return any(weight and names.count(weight) > 1 for weight in weights)
 
 
 def _inside(values: list[Value]) -> Value | None:

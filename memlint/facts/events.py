@@ -137,6 +137,8 @@ class CallSite:
     """A call, for the project's call graph.
 
     path: the dotted path where known; name: its last part; receiver: the class of the object it is called on.
+    made_here: this function made that object, inside the first `made_in` of the loops.
+    on: the identity of the attribute that the object is read from.
     """
 
     name: str
@@ -149,6 +151,9 @@ class CallSite:
     args: tuple[Value, ...]
     keywords: tuple[tuple[str, Value], ...]
     on_self: bool
+    made_here: bool = False
+    made_in: int = 0
+    on: str = ""
 
 
 @dataclass(slots=True, eq=False)
@@ -165,14 +170,17 @@ class Sum:
 
 @dataclass(slots=True, eq=False)
 class Contract:
-    """An unlimited sum meets a range test. low, high: sources of the bounds ("" where one is not tested)."""
+    """A range test of an unlimited sum, or of a parameter.
+
+    low, high: sources of the bounds, "" where one is not tested. excluded: the bound that is itself outside.
+    """
 
     sums: frozenset[int]
     parameter: str
     node: Any
-    low: n.Expr | None
-    high: n.Expr | None
-    how: str
+    low: str
+    high: str
+    excluded: str
 
 
 @dataclass(slots=True, eq=False)

@@ -21,7 +21,7 @@ from memlint.facts.events import (
     Loop,
 )
 from memlint.facts.looping import kind_of_for, kind_of_while, without_wrappers
-from memlint.facts.ranges import bounds, extreme_of, reduces
+from memlint.facts.ranges import range_tests
 from memlint.facts.scopes import Scope
 from memlint.facts.values import ANYTHING, Value
 
@@ -202,11 +202,13 @@ class Flow(Evaluator):
         self.env[text] = value
         if rest or first in self.scope.globals:
             self.use(v.graph_of(value), "stored", self.stmt, text)
+        if rest and first != self.scope.self_name:
+            self.shrink(f"attr:{rest.rpartition('.')[2]}", "rebind", self.stmt)
         if rest and first == self.scope.self_name and owner is not None and "." not in rest:
             stored = v.without_ids(value).but(holder=value.holder if value.holder.startswith("class:") else "")
             old_attr = owner.attributes.get(rest)
             owner.attributes[rest] = stored if old_attr is None else v.join(old_attr, stored)
-        if rest.endswith("requires_grad") and value.const is False:
+        if rest.endswith("requires_grad") and value.const is not True:
             self._once(("frozen", id(self.stmt)), lambda: self.stmt, self.events.frozen)
 
     def _built(self, value: Value) -> Value:
@@ -217,18 +219,24 @@ class Flow(Evaluator):
 
     def _store_attribute(self, target: n.Attr, value: Value) -> None:
         self.eval(target.value)
-        if target.attr == "requires_grad" and value.const is False:
+        if target.attr == "requires_grad" and value.const is not True:
             self._once(("frozen", id(self.stmt)), lambda: self.stmt, self.events.frozen)
         elif target.attr != "data":
+            self.shrink(f"attr:{target.attr}", "rebind", self.stmt)
             self.use(v.graph_of(value), "stored", self.stmt, target.attr)
 
     def _store_item(self, target: n.Item, value: Value, source: n.Expr | None) -> None:
         base = self.eval(target.value)
         self.eval(target.index)
+        name = n.dotted(target.value)
+        if isinstance(target.index, n.Compare) and name in self.env and name in n.mentioned(target.index):
+            self.env[name] = self.env[name].but(sums=v.NO_IDS)  # `x[x > high] = high` is a limit
         if isinstance(target.index, n.Slice):
             self.shrink(base.holder, "slice", self.stmt)
         elif value.device == v.ACCELERATOR and _moves_own_entry(source, target):
             self.grow(base.holder, "moved", self.stmt, target.value, source, value)
+        elif base.kind == v.DICT and value.kind in v.CONTAINERS:
+            self.shrink(f"{base.holder}[]" if base.holder else "", "rebind", self.stmt)
         elif base.kind == v.DICT and base.holder:
             self.grow(base.holder, "setitem", self.stmt, target.value, source, value, target.index)
         self.keep(target.value, base, value, self.stmt)
@@ -253,14 +261,16 @@ class Flow(Evaluator):
         parts = stmt.target.elements if isinstance(stmt.target, n.Sequence) else [stmt.target]
         for part in parts:
             if isinstance(part, n.Item):
-                self.shrink(self.eval(part.value).holder, "del", stmt)
+                attr = part.value.attr if isinstance(part.value, n.Attr) else ""
+                self.shrink(self.eval(part.value).holder or (f"attr:{attr}" if attr else ""), "del", stmt)
             elif text := n.dotted(part):
                 self.shrink(self.eval(part).holder, "del", stmt)
                 self.env.pop(text, None)
 
     def _if(self, stmt: n.If) -> None:
         self.use(v.graph_of(self.eval(stmt.test)), "consumed", stmt.test, "tested")
-        self._range_test(stmt.test, stmt, negated=bool(stmt.body) and isinstance(stmt.body[-1], n.Raise))
+        if stmt.body and isinstance(stmt.body[-1], n.Raise):
+            self._range_test(stmt.test, stmt, holds=False)
         before, mode = dict(self.env), self.mode
         self.guards.append(stmt.test)
         self.block(stmt.body)
@@ -272,13 +282,17 @@ class Flow(Evaluator):
             after = self.env
         if stmt.orelse and isinstance(stmt.orelse[-1], (n.Return, n.Raise, n.Jump)):
             self.env = after
-        self.env = _merge(after, self.env)
+        merged = _merge(after, self.env)
+        for name in n.mentioned(stmt.test):
+            if name in merged and name in after and not after[name].sums:
+                merged[name] = merged[name].but(sums=v.NO_IDS)  # tested, and limited where the test says so
+        self.env = merged
         if after_mode != self.mode:
             self.mode = MAYBE
 
     def _assert(self, stmt: n.Assert) -> None:
         self.use(v.graph_of(self.eval(stmt.test)), "consumed", stmt.test, "tested")
-        self._range_test(stmt.test, stmt, negated=False)
+        self._range_test(stmt.test, stmt, holds=True)
         self._narrow(stmt.test)
 
     def _narrow(self, test: n.Expr) -> None:
@@ -288,22 +302,19 @@ class Flow(Evaluator):
                 name = test.args[0].id
                 self.env[name] = self.lookup(name).but(**self.file.of_annotation(test.args[1]))
 
-    def _range_test(self, test: n.Expr, node: Any, negated: bool) -> None:
+    def _range_test(self, test: n.Expr, node: n.Assert | n.If, holds: bool) -> None:
         """Asserts, and ifs that raise, which compare a value (or its extremes, or all of it) with constants."""
-        if not isinstance(node, n.Assert) and not negated:
-            return
-        for part in n.walk(test):
-            if not isinstance(part, n.Compare) or not part.rest:
-                continue
-            for subject, op, bound in bounds(part):
-                tensor = extreme_of(subject)
-                value = self.eval(tensor)
-                over_all = tensor is not subject or isinstance(test, n.Call) or part is not test
-                if value.kind != v.TENSOR and not (over_all and reduces(test)):
-                    continue  # a plain number's own test
-                is_low = op in (("LessThan", "LessThanEqual") if negated else ("GreaterThan", "GreaterThanEqual"))
-                low, high = (bound, None) if is_low else (None, bound)
-                self.contract(value, node, low, high, "assert" if isinstance(node, n.Assert) else "raise")
+        for found in range_tests(test, holds):
+            value = self.eval(found.subject)
+            if value.zero_d or not (value.kind == v.TENSOR or found.whole):
+                continue  # a loss that is watched, or a plain number's own test
+            bound = self.file.text(found.bound).strip()
+            low, high = (bound, "") if found.is_low else ("", bound)
+            if found.symmetric:
+                if found.is_low:
+                    continue
+                low = f"-{bound}"
+            self.contract(value, node, low, high, bound if found.strict else "")
 
     def _loop(self, stmt: n.For | n.While) -> None:
         loop = self._loops.get(id(stmt))

@@ -52,7 +52,7 @@ def histories(facts: FileFacts) -> Iterator[History]:
             outer = [loop for loop in growth.loops if all(loop not in init.loops for _, init in inits)]
             kinds = {loop.kind for loop in outer}
             if holder.startswith("local:"):
-                if ENDLESS not in kinds or any(s.name != scope.name for s, _ in inits):
+                if ENDLESS not in kinds or any(s.name != scope.name for s, _ in inits) or _handed_on(scope, growth):
                     continue
                 repeats = True
             elif holder.startswith(("class:", "module:")):
@@ -69,6 +69,15 @@ def histories(facts: FileFacts) -> Iterator[History]:
             if loops:
                 reasons.append((_head(loops[-1].node), f"repeated by this {loops[-1].kind} loop"))
             yield History(scope, growth, stored(growth.value), repeats, reasons)
+
+
+def _handed_on(scope: Scope, growth: Growth) -> bool:
+    """Whether the function gives the list away after all: an exception may end the loop."""
+    handed = ("returned", "gathered", "passed", "iterated")
+    return any(
+        read.how in handed and read.holder.removesuffix("[]") == growth.holder.removesuffix("[]")
+        for read in scope.events.reads
+    )
 
 
 def _unbounded_queue(scope: Scope, growth: Growth, init_scope: Scope, init: Init) -> History:

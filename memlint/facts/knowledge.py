@@ -42,8 +42,8 @@ TENSOR_METHODS = names(
 REDUCING = names("sum mean max min norm prod std var median any all logsumexp nansum nanmean")
 # Results that share the storage of what they were taken from.
 VIEWS = names("view reshape narrow select squeeze unsqueeze transpose permute t expand chunk split unbind flatten")
-TO_CPU = names("cpu")
-COPIES = names("clone contiguous")
+# Methods that hand a tensor on as it is, or say something about it: no computation on its device.
+RESHAPING = METADATA | VIEWS | names("detach cpu to numpy tolist clone contiguous float double half long int cuda")
 
 # Functions below `torch` that create a tensor from nothing: no graph.
 CREATORS = names(
@@ -51,6 +51,8 @@ CREATORS = names(
     "zeros_like ones_like empty_like full_like rand_like randn_like randint_like tril_indices triu_indices "
     "FloatTensor LongTensor Tensor IntTensor BoolTensor ByteTensor DoubleTensor HalfTensor frombuffer"
 )
+RANDOM = names("multinomial bernoulli normal poisson dropout rrelu alpha_dropout feature_dropout binomial cauchy")
+WHOLE = names("randint randperm LongTensor IntTensor arange")
 LOSSES = names(
     "cross_entropy nll_loss mse_loss l1_loss smooth_l1_loss huber_loss binary_cross_entropy kl_div "
     "binary_cross_entropy_with_logits cosine_embedding_loss margin_ranking_loss triplet_margin_loss ctc_loss "

@@ -49,12 +49,16 @@ class Library(Recorder):
             text = "".join(str(p.const) for p in args[:1] if p.const)
             return Value(v.DEVICE, device=v.CPU if text == "cpu" else v.ACCELERATOR)
         if path in ("copy.deepcopy", "copy.copy") and args:
-            return args[0].but(source="", holder="", origins=v.NO_IDS)
+            copied = "copied" if args[0].path == "state_dict" else args[0].const
+            return args[0].but(source="", holder="", origins=v.NO_IDS, const=copied)
         cls = self.file.classes.get(last) if path.startswith(self.file.names.module) else None
         if cls is not None:
             kind = v.MODULE if cls.is_module(self.file.classes) else v.OBJECT
+            if kind == v.MODULE and (cls.without_parameters(self.file.names) or cls.freezes()):
+                return Value(kind, path=path, frozen=True)
+            holder = f"made:{self.scope.qualname}:{len(self.loops)}"
             self._pass(expr, path, graph, args) if kind == v.OBJECT else None
-            return Value(kind, path=path)
+            return Value(kind, path=path, holder=holder)
         if self._makes_module(path, last):
             plain = path.startswith("torch.nn.") and last.startswith(k.WITHOUT_PARAMETERS) or last.endswith("Loss")
             return Value(v.MODULE, frozen=plain, zero_d=last.endswith("Loss"))
@@ -83,13 +87,15 @@ class Library(Recorder):
         out = named.get("out")
         if out is not None:
             graph |= v.graph_of(out)
+            if last in k.LIMITING and out.source in self.env:
+                self.env[out.source] = out.but(sums=v.NO_IDS)
         if path.startswith(("torch.cuda.", "torch.backends.", "torch.distributed.", "torch.utils.")):
             return ANYTHING
         if last in k.CREATORS:
             grad = v.ATTACHED if named.get("requires_grad", ANYTHING).const is True else v.DETACHED
             if last in ("tensor", "as_tensor"):
                 self.use(graph, "consumed", expr, f"{last}()")
-            return Value(v.TENSOR, grad=grad, device=device, integral=last in ("randint", "randperm", "LongTensor"))
+            return Value(v.TENSOR, grad=grad, device=device, integral=last in k.WHOLE)
         if last in ("save", "load", "manual_seed", "device", "is_tensor", "set_default_device"):
             return ANYTHING
         if last in k.DETACHING_FUNCTIONS:

@@ -7,7 +7,7 @@ from typing import Any
 from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts import values as v
-from memlint.facts.events import OFF, ON
+from memlint.facts.events import MAYBE, OFF, ON
 from memlint.facts.library import Library
 from memlint.facts.values import ANYTHING, Value
 
@@ -21,10 +21,16 @@ class Methods(Library):
                    keywords: list[tuple[str, Value]], graph: frozenset[int]) -> Value | None:  # fmt: skip
         text = n.dotted(expr.func)
         owner = text.rpartition(".")[0]
+        if method in ("enter_context", "__enter__") and (*args, receiver)[0].kind == v.GRAD_MODE:
+            self.mode = (*args, receiver)[0].const or MAYBE
         if receiver.kind == v.MODULE or method in ("eval", "train") and receiver.kind in (v.UNKNOWN, v.OBJECT):
             known = self._module_method(expr, method, owner, receiver, args, graph)
             if known is not None:
                 return known
+        if method in k.SHRINKING - k.QUEUE_SHRINKING and receiver.kind == v.UNKNOWN and isinstance(expr.func, n.Attr):
+            inner = expr.func.value
+            if isinstance(inner, n.Attr):  # `trainer.losses.clear()`: whoever the trainer is, its list is emptied
+                self.shrink(f"attr:{inner.attr}", method, expr)
         if self._grows(expr, method, receiver, args):
             return ANYTHING
         if receiver.kind in v.CONTAINERS:
@@ -50,8 +56,9 @@ class Methods(Library):
     def _module_method(self, expr: n.Call, method: str, owner: str, receiver: Value, args: list[Value],
                        graph: frozenset[int]) -> Value | None:  # fmt: skip
         if method == "eval" and not expr.args:
-            self._once(("eval", id(expr)), lambda: (owner, expr), self.events.evals)
-            return receiver.but(kind=v.MODULE) if receiver.kind == v.MODULE else receiver
+            if receiver.kind != v.OBJECT or self.file.classes.get(receiver.path.rpartition(".")[2]) is None:
+                self._once(("eval", id(expr)), lambda: (owner, expr), self.events.evals)
+            return receiver
         if method == "train" and not [a for a in args if a.const is False]:
             self._once(("train", id(expr)), lambda: (owner, expr), self.events.trains)
             return receiver
@@ -104,6 +111,8 @@ class Methods(Library):
             return False  # a method of the user's own that has the same name
         if method in ("add", "put") and receiver.kind not in (v.SET, v.QUEUE):
             return False
+        if receiver.const == "bounded":
+            return True  # a deque with maxlen
         value = args[-1] if args else ANYTHING
         if how == "extend":
             value = self.items_of(value)
@@ -123,7 +132,7 @@ class Methods(Library):
             attr = n.dotted(container).split(".")[1:2] or [_attr_of(container)]
             old = self.scope.owner.attributes.get(attr[0])
             if old is not None:
-                stored = value.but(origins=v.NO_IDS, sums=v.NO_IDS, scaled=v.NO_IDS, source="")
+                stored = v.without_ids(value)
                 self.scope.owner.attributes[attr[0]] = _with_inside(old, container, stored)
 
     def _container_method(self, expr: n.Call, method: str, receiver: Value, args: list[Value]) -> Value:
@@ -153,12 +162,18 @@ class Methods(Library):
             return ANYTHING
         if method in k.METADATA:
             return v.A_NUMBER if args or method in ("numel", "dim", "nelement") else ANYTHING
+        if receiver.holder.endswith("[]") and method in ("cpu", "to") and receiver.device != v.CPU:
+            if self._target_device(method, expr, args, keywords) == v.CPU:
+                self.read(receiver.holder.removesuffix("[]"), "moved", expr)
         if receiver.gathered and method in ("cpu", "to") and receiver.device != v.CPU:
             if self._target_device(method, expr, args, keywords) == v.CPU:
                 self.read(receiver.gathered, "moved", expr)
         elif receiver.gathered and method == "numpy" and receiver.device != v.CPU:
             self.read(receiver.gathered, "numpy", expr)  # works on the CPU only: that is where the values already are
-        tensor = receiver.but(kind=v.TENSOR, source="", parts=None, origins=origins, item=None)
+        if receiver.gathered and method not in k.RESHAPING:
+            self.read(receiver.gathered, "computed", expr)
+            receiver = receiver.but(gathered="")
+        tensor = receiver.but(kind=v.TENSOR, source="", parts=None, origins=origins, item=None, holder="")
         if method in k.DETACHING:
             self.use(origins, "consumed", expr, f".{method}()")
             if method == "item":
@@ -171,20 +186,18 @@ class Methods(Library):
             device = self._target_device(method, expr, args, keywords)
             integral = bool(args) and args[0].path in ("torch.long", "torch.int", "torch.int64", "torch.int32")
             return tensor.but(device=device or receiver.device, integral=integral or receiver.integral)
-        if method in k.LIMITING:
-            return tensor.but(sums=v.NO_IDS, scaled=v.NO_IDS)
+        if method in k.LIMITING and not method.endswith("_"):
+            return tensor.but(sums=v.NO_IDS)
         if method in ("requires_grad_", "retain_grad"):
             return tensor.but(grad=v.ATTACHED)
         if method in ("max", "min", "sort", "topk", "median", "mode", "kthvalue") and args:
             return Value(v.TUPLE, parts=(tensor, tensor.detached().but(integral=True)))
         if method in ("chunk", "split", "unbind"):
             return Value(v.LIST, item=tensor)
-        if method in ("add_", "sub_", "mul_", "copy_", "fill_", "div_", "zero_", "masked_fill_") and isinstance(
-            expr.func, n.Attr
-        ):
-            name = n.root(expr.func.value)
-            if name in self.env and graph:
-                self.env[name] = v.join(self.env[name], tensor)
+        if method.endswith("_") and isinstance(expr.func, n.Attr):
+            self._changed_in_place(n.dotted(expr.func.value), tensor, limited=method in k.LIMITING)
+        if method in k.LIMITING:
+            return tensor.but(sums=v.NO_IDS)
         still_sum = method in ("clone", "view", "reshape", "squeeze", "unsqueeze", "contiguous", "float", "double")
         return tensor.but(
             zero_d=method in k.REDUCING and not args and not keywords,
@@ -192,8 +205,18 @@ class Methods(Library):
             const=None,
         )
 
+    def _changed_in_place(self, name: str, tensor: Value, limited: bool) -> None:
+        """`x.add_(y)` gives x the graph of y; `x.clamp_(...)` takes its open sums away."""
+        if name in self.env:
+            old = self.env[name]
+            self.env[name] = tensor.but(
+                sums=v.NO_IDS if limited else old.sums | tensor.sums, origins=old.origins | tensor.origins
+            )
+
     def _forward(self, expr: n.Call, receiver: str, certain: bool, why: str, graph: frozenset[int], callee: Value,
                  *, parameter: str = "", question: str = "") -> Value:  # fmt: skip
+        if certain:
+            self.note_forward()
         if self.mode != ON:
             return Value(v.OUTPUT, device=callee.device, grad=v.DETACHED if self.mode == OFF else "")
         event = self.forward(expr, receiver, certain, why, parameter=parameter, question=question)

@@ -432,3 +432,8 @@ def root(expr: Expr) -> str:
     while isinstance(expr, (Attr, Item, Call)):
         expr = expr.func if isinstance(expr, Call) else expr.value
     return expr.id if isinstance(expr, Name) else ""
+
+
+def mentioned(expr: Expr) -> set[str]:
+    """The dotted names that an expression reads."""
+    return {text for part in walk(expr) if isinstance(part, (Name, Attr)) and (text := dotted(part))}

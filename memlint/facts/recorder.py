@@ -71,11 +71,6 @@ class Recorder:
             ),
             forwards,
         )  # fmt: skip
-        if certain:
-            for loop in self.loops:
-                loop.forwards += 1
-                if loop is self.loops[-1] and loop.kind in (ITEMS, WHILE):
-                    loop.kind = DATA
         return event
 
     def use(self, origins: frozenset[int], how: str, node: Any, detail: str) -> None:
@@ -115,7 +110,7 @@ class Recorder:
     # -- calls and coordinates -----------------------------------------------------------------------------------
 
     def site(self, node: n.Call, name: str, path: str, receiver: str, on_self: bool, args: list[Value],
-             keywords: list[tuple[str, Value]], module: bool) -> None:  # fmt: skip
+             keywords: list[tuple[str, Value]], module: bool) -> CallSite:  # fmt: skip
         """A call, for the project's call graph. module: what is called is one."""
         event: CallSite = self._once(
             ("call", id(node)),
@@ -123,16 +118,20 @@ class Recorder:
             self.events.calls,
         )
         event.args, event.keywords = tuple(args), tuple(keywords)
-        if module:
-            return  # a layer demands no range
-        for argument, value in (*enumerate(args), *keywords):
-            if value.sums and not path.startswith("torch."):
-                passed: SumPassed = self._once(
-                    ("passed", id(node), argument),
-                    lambda argument=argument: SumPassed(v.NO_IDS, name, path, receiver, argument, node),
-                    self.events.sums_passed,
-                )
-                passed.sums |= value.sums
+        if not module:  # a layer demands no range
+            given: list[tuple[int | str, Value]] = [*enumerate(args), *keywords]
+            for argument, value in given:
+                if value.sums and not path.startswith("torch."):
+                    self._pass_sum(event, argument, value)
+        return event
+
+    def _pass_sum(self, site: CallSite, argument: int | str, value: Value) -> None:
+        passed: SumPassed = self._once(
+            ("passed", id(site.node), argument),
+            lambda: SumPassed(v.NO_IDS, site.name, site.path, site.receiver, argument, site.node),
+            self.events.sums_passed,
+        )
+        passed.sums |= value.sums
 
     def open_sum(self, node: Any, left: n.Expr, right: n.Expr, augmented: bool, tensor: bool) -> int:
         """An addition whose result nothing limits yet."""
@@ -141,21 +140,26 @@ class Recorder:
         event.tensor |= tensor
         return event.id
 
-    def contract(self, value: Value, node: Any, low: n.Expr | None, high: n.Expr | None, how: str) -> None:
-        """A range test of a tensor, or an index, that a value has to meet."""
-        parameter = value.source if value.source in self.scope.params else ""
-        if value.sums or parameter or how == "index":
-            sums = value.sums if how != "index" else value.scaled
-            key = ("contract", id(node), parameter)
+    def contract(self, value: Value, node: Any, low: str, high: str, excluded: str) -> None:
+        """A range test that a tensor has to meet."""
+        prefix = f"param:{self.scope.qualname}:"
+        parameter = value.holder.removeprefix(prefix) if value.holder.startswith(prefix) else ""
+        if value.sums or parameter:
             event: Contract = self._once(
-                key, lambda: Contract(sums, parameter, node, low, high, how), self.events.contracts
+                ("contract", id(node), parameter),
+                lambda: Contract(value.sums, parameter, node, low, high, excluded),
+                self.events.contracts,
             )
-            event.sums |= sums
+            event.sums |= value.sums
             event.low, event.high = event.low or low, event.high or high
+            event.excluded = event.excluded or excluded
 
-    def meet_index(self, index: Value, node: Any) -> None:
-        """A coordinate made whole becomes an index."""
-        self.contract(index, node, None, None, "index")
+    def note_forward(self) -> None:
+        """A module runs here: the innermost loop goes over data."""
+        for loop in self.loops:
+            loop.forwards += 1
+        if self.loops and self.loops[-1].kind in (ITEMS, WHILE):
+            self.loops[-1].kind = DATA
 
     def note_step(self) -> None:
         """A training step was seen: the innermost loop repeats it, those around are epochs."""

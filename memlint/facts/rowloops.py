@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from memlint.facts import FileFacts, Scope
+from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts import values as v
 from memlint.facts.events import CONSTANT
+from memlint.facts.tensor_names import TENSOR_NAMES
 
 ROUNDING = frozenset({"round", "trunc", "floor", "ceil", "clamp", "clip"})
 _NORMS = frozenset({"torch.norm", "torch.linalg.norm", "torch.linalg.vector_norm"})
@@ -62,26 +64,37 @@ def _match(facts: FileFacts, scope: Scope, loop: n.For) -> RowLoop | None:
         return None
     *steps, last = loop.body
     meaning: dict[str, n.Expr] = {}
+    read: set[str] = set()
     for step in steps:
         if not isinstance(step, n.Assign) or len(step.targets) != 1 or not isinstance(step.targets[0], n.Name):
             return None
-        if step.targets[0].id in meaning:
-            return None
+        read |= {part.id for part in n.walk(step.value) if isinstance(part, n.Name)}
+        if step.targets[0].id in meaning or step.targets[0].id in read or not _is_pure(facts, step.value):
+            return None  # read before it is bound: what one row leaves behind is read by the next
         meaning[step.targets[0].id] = step.value
     write = _write(last, rows)
     if write is None:
         return None
     result, stored, collects = write
+    if not _is_pure(facts, stored):
+        return None
     found = _nearest(facts, stored, rows, meaning) or _rounded(facts, scope, stored, rows, meaning)
     if found is None:
         return None
     form, points, grid, stores, call, exact = found
-    if n.dotted(result) and n.dotted(result) == n.dotted(grid) if grid is not None else False:
-        return None
+    if not _is_tensor(scope, points) and not _counted(points, rows):
+        return None  # it may be a list of tensors of different lengths
+    in_place = n.dotted(result) == n.dotted(points)
+    read_by = (grid,) if in_place else (stored, *meaning.values())
+    if any(n.dotted(result) in n.mentioned(part) for part in read_by if part is not None):
+        return None  # what earlier rows gave is read by later ones
+    if _kind(scope, result) == v.DICT:
+        return None  # rows of their own under their keys
     matched = RowLoop(loop, form, result, points, grid, rows.count, stores, collects=collects, exact=exact)
     if call is not None:
         matched.arguments, matched.keywords = call.args, call.keywords
     bound = {*meaning, rows.index, rows.row} - {""}
+    matched.exact &= rows.count is None or _plain_count(rows.count)
     matched.unused_after = not _read_after(scope.body, loop, bound)
     return matched
 
@@ -124,11 +137,7 @@ def _resolve(expr: n.Expr, meaning: dict[str, n.Expr]) -> n.Expr:
 def _is_row(expr: n.Expr, rows: _Rows, meaning: dict[str, n.Expr]) -> n.Expr | None:
     """The tensor whose row an expression is: `points` for `points[i]`, also unsqueezed."""
     expr = _resolve(expr, meaning)
-    if (
-        isinstance(expr, n.Call)
-        and isinstance(expr.func, n.Attr)
-        and expr.func.attr in ("unsqueeze", "view", "reshape")
-    ):
+    if isinstance(expr, n.Call) and isinstance(expr.func, n.Attr) and _adds_an_axis(expr, expr.func.attr):
         return _is_row(expr.func.value, rows, meaning)
     if isinstance(expr, n.Item) and isinstance(expr.index, n.Const) and expr.index.value is None:
         return _is_row(expr.value, rows, meaning)  # row[None]
@@ -142,6 +151,39 @@ def _is_row(expr: n.Expr, rows: _Rows, meaning: dict[str, n.Expr]) -> n.Expr | N
     ):
         return expr.value
     return None
+
+
+def _adds_an_axis(call: n.Call, method: str) -> bool:
+    """`row.unsqueeze(0)`, `row.view(1, -1)`: still one row."""
+    if method == "unsqueeze":
+        return len(call.args) == 1 and _is(call.args[0], 0)
+    return method in ("view", "reshape") and len(call.args) == 2 and _is(call.args[0], 1) and _is(call.args[1], -1)
+
+
+def _is_pure(facts: FileFacts, expr: n.Expr) -> bool:
+    """Whether all calls in an expression are torch's own and depend on their arguments alone."""
+    for part in n.walk(expr):
+        if isinstance(part, n.Call):
+            path = facts.names.path(n.dotted(part.func))
+            last = n.dotted(part.func).rpartition(".")[2] or getattr(part.func, "attr", "")
+            known = path.startswith("torch.") or isinstance(part.func, n.Attr) and last in TENSOR_NAMES
+            if last == "int" and isinstance(part.func, n.Name):
+                continue
+            if not known or last in k.CREATORS or last in k.RANDOM or last.endswith("_"):
+                return False
+        elif isinstance(part, (n.Await, n.Yield, n.Walrus)):
+            return False
+    return True
+
+
+def _counted(points: n.Expr, rows: _Rows) -> bool:
+    """Whether the loop's bound is `points.shape[0]` or `points.size(0)`: then it is a tensor or an array."""
+    count = rows.count
+    if isinstance(count, n.Item) and isinstance(count.value, n.Attr) and count.value.attr == "shape":
+        return n.dotted(count.value.value) == n.dotted(points)
+    if isinstance(count, n.Call) and isinstance(count.func, n.Attr) and count.func.attr == "size":
+        return n.dotted(count.func.value) == n.dotted(points)
+    return False
 
 
 def _invariant(expr: n.Expr, rows: _Rows, meaning: dict[str, n.Expr]) -> bool:
@@ -180,8 +222,15 @@ def _nearest(facts: FileFacts, stored: n.Expr, rows: _Rows, meaning: dict[str, n
         if points is not None and _invariant(grid, rows, meaning):
             if taken is not None and not _same(facts, taken, grid):
                 return None
-            return "nearest", points, grid, stores, None, exact
+            return "nearest", points, grid, stores, None, exact and _shows_one_row(side, meaning)
     return None
+
+
+def _shows_one_row(expr: n.Expr, meaning: dict[str, n.Expr]) -> bool:
+    """`row.unsqueeze(0)`, `row[None]`, `row.view(1, -1)`: a row of a matrix, not a matrix of a stack of them."""
+    expr = _resolve(expr, meaning)
+    is_item = isinstance(expr, n.Item) and isinstance(expr.index, n.Const) and expr.index.value is None
+    return is_item or isinstance(expr, n.Call)
 
 
 def _same(facts: FileFacts, a: n.Expr, b: n.Expr) -> bool:
@@ -263,7 +312,7 @@ def _rounded(facts: FileFacts, scope: Scope, stored: n.Expr, rows: _Rows, meanin
         return None
     points = _is_row(inner, rows, meaning)
     plain = [*rest, *(value for _, value in stored.keywords)]
-    if points is None or not all(_invariant(part, rows, meaning) for part in plain) or not _is_tensor(scope, points):
+    if points is None or not all(_invariant(part, rows, meaning) for part in plain):
         return None
     if any(part.id in meaning for value in plain for part in n.walk(value) if isinstance(part, n.Name)):
         return None
@@ -271,8 +320,22 @@ def _rounded(facts: FileFacts, scope: Scope, stored: n.Expr, rows: _Rows, meanin
     return ("clamp" if name == "clip" else name), points, None, "rows", call, True
 
 
-def _is_tensor(scope: Scope, expr: n.Expr) -> bool:
+def _plain_count(count: n.Expr) -> bool:
+    """A name, a length or a size: never negative, unlike `len(points) - 1`."""
+    return not any(isinstance(part, (n.Binary, n.Unary)) for part in n.walk(count))
+
+
+def _kind(scope: Scope, expr: n.Expr) -> str:
     value = scope.env.get(n.dotted(expr))
+    return value.kind if value is not None else ""
+
+
+def _is_tensor(scope: Scope, expr: n.Expr) -> bool:
+    text = n.dotted(expr)
+    value = scope.env.get(text)
+    first, _, attribute = text.partition(".")
+    if value is None and first == scope.self_name and scope.owner is not None:
+        value = scope.owner.attributes.get(attribute)
     return value is not None and value.kind == v.TENSOR
 
 

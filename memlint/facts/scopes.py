@@ -40,6 +40,29 @@ class Class_:
                     return True
         return False
 
+    def freezes(self) -> bool:
+        """Whether its constructor switches gradients off for its own parameters."""
+        made = self.methods.get("__init__")
+        return made is not None and bool(made.events.frozen)
+
+    def without_parameters(self, names: Names) -> bool:
+        """Whether nothing in the class can make a parameter: a metric or a loss that is written as a module."""
+        if self.bases != ["torch.nn.Module"]:
+            return False
+        for method in self.methods.values():
+            for expr in n.every(method.body):
+                if isinstance(expr, n.Call) and method.name == "__init__":
+                    path = names.path(n.dotted(expr.func))
+                    inner = path.rpartition(".")[2]
+                    plain = path.startswith("torch.nn.") and inner.startswith(k.WITHOUT_PARAMETERS)
+                    is_super = isinstance(expr.func, n.Name) and expr.func.id == "super"
+                    is_init = isinstance(expr.func, n.Attr) and expr.func.attr in ("__init__", "register_buffer")
+                    if not (plain or is_super or is_init or inner in k.CREATORS):
+                        return False
+                elif isinstance(expr, n.Attr) and expr.attr in ("register_parameter", "Parameter", "add_module"):
+                    return False
+        return True
+
 
 @dataclass(slots=True, eq=False)
 class Scope:
@@ -157,10 +180,21 @@ def _enter(
             scope.globals.update(stmt.names)
         elif owner is not None and isinstance(stmt, n.Declare) and isinstance(stmt.target, n.Name):
             owner.fields[stmt.target.id] = stmt.annotation
+        elif owner is None and scope.is_module_body and isinstance(stmt, n.Assign) and _renames(stmt, names):
+            pass
         elif owner is None and isinstance(stmt, (n.Assign, n.For, n.With, n.Augment)):
             assigned.update(_bound(stmt))
     if owner is None:
         scope.local_names = frozenset(assigned | set(scope.params)) - scope.globals
+
+
+def _renames(stmt: n.Assign, names: Names) -> bool:
+    """`without_grad = torch.no_grad`: another name for something of torch."""
+    path = names.path(n.dotted(stmt.value))
+    if len(stmt.targets) != 1 or not isinstance(stmt.targets[0], n.Name) or not path.startswith("torch."):
+        return False
+    names.imports.setdefault(stmt.targets[0].id, path)
+    return True
 
 
 def _unsubscripted(base: n.Expr) -> n.Expr:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import knowledge as k
+from memlint.facts import nodes as n
 from memlint.facts import values as v
-from memlint.facts.events import CONSTANT, EPOCH, REPEATING, STRUCTURE, Growth, Read
+from memlint.facts.events import CONSTANT, EPOCH, ITEMS, RANGE, REPEATING, STRUCTURE, Growth, Read
 
 _ON_CPU = frozenset({"moved", "length", "gathered"})
 
@@ -49,9 +50,12 @@ def _judge(scope: Scope, growth: Growth, reads: list[Read]) -> Snapshot | None:
         if holder.startswith(("class:", "module:")) and holder.endswith("[]"):
             return Snapshot(scope, growth, "cache-moved", False, True, [(growth.node, "the entry itself is changed")])
         return None
+    if growth.guarded or any(growth.loops and growth.loops[-1] in read.loops for read in reads if read.how != "length"):
+        return None  # it has a limit of its own, or the loop that fills it reads it
     if growth.how not in ("append", "appendleft", "setitem") or value.device == v.CPU or value.zero_d:
         return None
-    if value.path == "state_dict" and outer and outer[-1].kind in REPEATING | {EPOCH, "range", "items"}:
+    repeating = REPEATING | {EPOCH, RANGE, ITEMS}
+    if value.path == "state_dict" and outer and outer[-1].kind in repeating and not _of_each(growth):
         copied = value.const == "copied"
         return Snapshot(scope, growth, "state-dict" if copied else "state-dict-alias", False, True,
                         [(growth.node, "one more for each pass of the loop")])  # fmt: skip
@@ -59,9 +63,12 @@ def _judge(scope: Scope, growth: Growth, reads: list[Read]) -> Snapshot | None:
         return None
     moved = [read for read in reads if read.how == "moved"]
     local_moved = bool(moved) and not growth.loops or any(_after(read, growth) for read in moved)
-    if growth.how == "setitem" or any(read.how == "numpy" for read in reads):
+    if growth.how == "setitem" or any(read.how in ("numpy", "computed") for read in reads):
         return None
-    if local_moved or holder.startswith("param:") and growth.loops and not reads_on_device(reads):
+    if any(u.how == "trained" for id_ in v.graph_of(value) for u in scope.events.forwards[id_].uses):
+        return None  # the list feeds a loss
+    elsewhere = not holder.startswith("local:") and not reads_on_device([r for r in reads if r.how != "passed"])
+    if local_moved or elsewhere and (growth.loops or any(r.how == "passed" for r in reads)):
         only = all(read.how in _ON_CPU for read in reads) and holder.startswith("local:")
         if not outer and holder.startswith("local:"):
             return None
@@ -69,6 +76,8 @@ def _judge(scope: Scope, growth: Growth, reads: list[Read]) -> Snapshot | None:
         return Snapshot(scope, growth, "gathered", only, bool(growth.loops) or not holder.startswith("class:"), reasons)
     if holder.startswith("class:") and value.device == v.ACCELERATOR and value.kind in v.TENSOR_LIKE:
         if value.grad == v.ATTACHED or v.graph_of(value):
+            return None
+        if any(s.how in ("clear", "rebind") and s.holder.removesuffix("[]") == holder for s in scope.events.shrinks):
             return None
         in_hook = scope.name in k.GRAD_OFF_HOOKS
         if reads_on_device(reads) and not in_hook:
@@ -82,9 +91,18 @@ def _judge(scope: Scope, growth: Growth, reads: list[Read]) -> Snapshot | None:
 
 def reads_on_device(reads: list[Read]) -> bool:
     """Whether something uses the gathered values where they are: concatenated, iterated or passed on, not moved."""
-    return any(read.how in ("gathered", "passed", "returned", "iterated") for read in reads) and not any(
-        read.how == "moved" for read in reads
-    )
+    hows = {read.how for read in reads}
+    return bool(hows & {"gathered", "passed", "returned", "iterated", "index", "computed"}) and "moved" not in hows
+
+
+def _of_each(growth: Growth) -> bool:
+    """`worker.state_dict()` in a loop over workers: a different one each time, and no history."""
+    loop = growth.loops[-1].node if growth.loops else None
+    if growth.item is None or not isinstance(loop, n.For):
+        return False
+    made = [t for s in n.statements(loop.body) if isinstance(s, n.Assign) for t in s.targets]
+    targets = {part.id for target in (loop.target, *made) for part in n.walk(target) if isinstance(part, n.Name)}
+    return any(isinstance(part, n.Name) and part.id in targets for part in n.walk(growth.item))
 
 
 def _after(read: Read, growth: Growth) -> bool:

@@ -8,7 +8,7 @@ from memlint.facts import FileFacts, Scope
 from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts import values as v
-from memlint.facts.events import OFF, ON, RANGE, REPEATING, WHILE, CallSite, Shrink
+from memlint.facts.events import ENDLESS, OFF, ON, RANGE, REPEATING, WHILE, CallSite, Shrink
 from memlint.rule import Spot
 
 FunctionId = tuple[str, str]
@@ -28,6 +28,7 @@ class Call:
     """A call as the project sees it.
 
     repeats: it stands in a step, data or endless loop of its function. loops: in a loop that may be one.
+    endless: in a loop that never ends. made_here: on an object that the calling function made itself.
     """
 
     name: str
@@ -38,6 +39,8 @@ class Call:
     helpers: tuple[str, ...]
     repeats: bool
     loops: bool
+    endless: bool
+    made_here: bool
     spot: Spot
     args: tuple[Argument, ...]
     keywords: tuple[tuple[str, Argument], ...]
@@ -45,7 +48,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """Something that trims a container. in_init: it only makes it."""
+    """Something that trims a container. how "init": it makes it, in the constructor."""
 
     holder: str
     how: str
@@ -62,11 +65,12 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """A function's parameter must lie in a range: it is asserted, or an index is made of it."""
+    """A function's parameter must lie in a range: it is asserted, or the function raises."""
 
     parameter: str
     low: str
     high: str
+    excluded: str
     spot: Spot
 
 
@@ -114,7 +118,14 @@ class Summary:
 
 def summarize(facts: FileFacts) -> Summary:
     """The summary of a file."""
-    functions = tuple(_function(facts, scope, number) for number, scope in enumerate(facts.all_scopes()))
+    rebound = frozenset(
+        shrink.holder
+        for scope in facts.scopes
+        if scope.name != "__init__"
+        for shrink in scope.events.shrinks
+        if shrink.how == "rebind"
+    )
+    functions = tuple(_function(facts, scope, i, rebound) for i, scope in enumerate(facts.all_scopes()))
     classes = tuple(
         ClassSummary(
             facts.names.module, cls.name, tuple(cls.bases), frozenset(cls.methods), cls.is_module(facts.classes),
@@ -125,7 +136,7 @@ def summarize(facts: FileFacts) -> Summary:
     return Summary(facts.path, facts.names.module, functions, classes)
 
 
-def _function(facts: FileFacts, scope: Scope, number: int) -> FunctionSummary:
+def _function(facts: FileFacts, scope: Scope, number: int, rebound: frozenset[str]) -> FunctionSummary:
     events = scope.events
 
     def spot(kind: str, index: int) -> Spot:
@@ -137,13 +148,14 @@ def _function(facts: FileFacts, scope: Scope, number: int) -> FunctionSummary:
         owner=scope.owner.name if scope.owner is not None else "",
         params=tuple(scope.params),
         spot=spot("function", 0),
-        calls=tuple(_call(site, spot("calls", i)) for i, site in enumerate(events.calls) if _matters(site)),
+        calls=tuple(_call(s, spot("calls", i), rebound) for i, s in enumerate(events.calls) if _matters(s)),
         bounds=tuple(
-            Bound(s.holder, s.how, spot("shrinks", i)) for i, s in enumerate(events.shrinks) if _bounds(scope, s)
+            Bound(s.holder, "init" if _makes(scope, s) else s.how, spot("shrinks", i))
+            for i, s in enumerate(events.shrinks)
         ),
         moved=tuple(Moved(r.holder, spot("reads", i)) for i, r in enumerate(events.reads) if r.how == "moved"),
         ranges=tuple(
-            Range(c.parameter, _text(facts, c.low), _text(facts, c.high), spot("contracts", i))
+            Range(c.parameter, c.low, c.high, c.excluded, spot("contracts", i))
             for i, c in enumerate(events.contracts)
             if c.parameter and (c.low or c.high)
         ),
@@ -155,15 +167,15 @@ def _function(facts: FileFacts, scope: Scope, number: int) -> FunctionSummary:
     )
 
 
-def _bounds(scope: Scope, shrink: Shrink) -> bool:
-    return not (shrink.how == "rebind" and scope.name == "__init__" and shrink.holder.startswith("class:"))
+def _makes(scope: Scope, shrink: Shrink) -> bool:
+    return shrink.how == "rebind" and scope.name == "__init__" and shrink.holder.startswith("class:")
 
 
 def _matters(site: CallSite) -> bool:
     return bool(site.name) and not site.path.startswith(("torch.", "numpy.", "os.", "math."))
 
 
-def _call(site: CallSite, spot: Spot) -> Call:
+def _call(site: CallSite, spot: Spot, rebound: frozenset[str]) -> Call:
     return Call(
         name=site.name.rpartition(".")[2],
         path=site.path,
@@ -172,15 +184,13 @@ def _call(site: CallSite, spot: Spot) -> Call:
         mode=site.mode,
         helpers=site.helpers,
         repeats=any(loop.kind in REPEATING for loop in site.loops),
+        endless=any(loop.kind == ENDLESS for loop in site.loops[site.made_in :]),
+        made_here=site.made_here or site.on in rebound,
         loops=any(loop.kind in (RANGE, WHILE) for loop in site.loops),
         spot=spot,
         args=tuple(Argument(a.kind, a.holder) for a in site.args),
         keywords=tuple((name, Argument(a.kind, a.holder)) for name, a in site.keywords),
     )
-
-
-def _text(facts: FileFacts, expr: n.Expr | None) -> str:
-    return facts.text(expr) if expr is not None else ""
 
 
 def _switches(facts: FileFacts, scope: Scope) -> bool:
@@ -194,7 +204,7 @@ def _switches(facts: FileFacts, scope: Scope) -> bool:
     names = [*n.every(scope.body), *(scope.node.decorators if scope.node is not None else [])]
     for expr in names:
         func = expr.func if isinstance(expr, n.Call) else expr
-        if isinstance(func, (n.Name, n.Attr)) and facts.names.path(n.dotted(func)) in k.GRAD_OFF:
+        if isinstance(func, (n.Name, n.Attr)) and facts.names.path(n.dotted(func)) in k.GRAD_OFF | k.GRAD_SET:
             return True
     return any(_switches(facts, inner) for inner in scope.inner)
 

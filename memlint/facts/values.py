@@ -46,7 +46,6 @@ class Value(NamedTuple):
     path: the dotted path where it is a known function, class or module; for objects that of their class.
     origins: ids of the forward passes (in this function) whose graph it carries.
     sums: ids of the additions (in this function) of which it is the raw, unlimited result.
-    scaled: ids of the additions that it is an arithmetic function of.
     gathered: the identity of the list that it was concatenated from.
     holder: the identity of a container, see `memlint.facts.containers`.
     item: what a container holds; for a tensor, unused. parts: the values of a tuple by position.
@@ -62,7 +61,6 @@ class Value(NamedTuple):
     path: str = ""
     origins: frozenset[int] = NO_IDS
     sums: frozenset[int] = NO_IDS
-    scaled: frozenset[int] = NO_IDS
     gathered: str = ""
     holder: str = ""
     item: Value | None = None
@@ -107,7 +105,6 @@ def join(a: Value, b: Value) -> Value:
         path=a.path if a.path == b.path else "",
         origins=a.origins | b.origins,
         sums=a.sums | b.sums,
-        scaled=a.scaled | b.scaled,
         gathered=a.gathered or b.gathered,
         holder=a.holder or b.holder,
         item=joined(a.item, b.item),
@@ -168,4 +165,4 @@ def without_ids(value: Value) -> Value:
     """A value as other functions may see it: ids of events are one function's own."""
     item = without_ids(value.item) if value.item is not None else None
     parts = tuple(without_ids(part) for part in value.parts) if value.parts is not None else None
-    return value.but(origins=NO_IDS, sums=NO_IDS, scaled=NO_IDS, source="", item=item, parts=parts)
+    return value.but(origins=NO_IDS, sums=NO_IDS, source="", item=item, parts=parts)

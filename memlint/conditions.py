@@ -141,7 +141,8 @@ class NothingTrims:
             summary = project.functions[function]
             if bound.how == "init":
                 continue
-            if project.is_called(function) or not summary.owner or project.unseen_bases(summary.owner):
+            live = function == self.function or project.is_called(function) or not summary.owner
+            if live or project.unseen_bases(summary.owner):
                 return REFUTED
             idle.append((summary, bound))
         if idle:

@@ -199,6 +199,10 @@ class Project:
                     seeds[function.id] = Reason(function.spot, "the forward of a module runs in every step")
                 elif function.name in k.STEP_HOOKS and self.unseen_bases(function.owner):
                     seeds[function.id] = Reason(function.spot, f"`{function.name}` is a hook that runs in every step")
+            for hook in function.hooks:
+                for target in (*self._methods.get((function.owner, hook), ()), (function.id[0], hook)):
+                    if target in self.functions:
+                        seeds[target] = Reason(self.functions[target].spot, f"`{hook}` is registered as a hook")
         return self._spread("repeats", seeds)
 
     def _spread(self, loop: str, found: dict[FunctionId, Reason]) -> dict[FunctionId, Reason]:
@@ -295,7 +299,7 @@ class Project:
     def bounds(self, holder: str) -> list[tuple[FunctionId, Bound]]:
         """Whatever trims a container, in its own class, a base or a subclass, through a parameter or another name."""
         attribute = holder.removesuffix("[]").rpartition(".")[2] if holder.startswith("class:") else ""
-        names = [*self.aliases(holder), f"attr:{attribute}"]
+        names = [*self.aliases(holder), *self.aliases(f"attr:{attribute}")]
         return [found for alias in names for found in self._bounds.get(alias, ())]
 
     def moved(self, holder: str) -> list[Moved]:

@@ -94,7 +94,7 @@ class FileFacts:
             return {"kind": v.MODULE, "path": path, "frozen": cls.freezes() or cls.without_parameters(self.names)}
         if path in k.MODULE_BASES or path.startswith("torch.nn.") and not path.startswith(k.NOT_MODULE_PATHS):
             return {"kind": v.MODULE}
-        return {}
+        return {"path": path} if self.names.path(text) else {}
 
     def close(self) -> None:
         """Cut the reference cycles between scopes and classes, so that the tree goes at once, not at a collection."""

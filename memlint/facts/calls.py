@@ -88,6 +88,8 @@ class Calls(Methods):
             parameter = text if text in self.scope.params else ""
             question = f"whether `{text}` is a module; an annotation would say so"
             return self._forward(expr, text, False, why, graph, callee, parameter=parameter, question=question)
+        if path and not graph and path.rpartition(".")[2][:1].isupper():  # an object of a class of another file
+            return Value(path=path, holder=f"made:{self.scope.qualname}:{len(self.loops)}")
         return Value(origins=graph, kind=v.OUTPUT if graph else v.UNKNOWN)
 
     def _note_owner(self, site: CallSite, owner: Value) -> None:
@@ -145,7 +147,7 @@ class Calls(Methods):
     def _class_of(self, receiver: Value, on_self: bool) -> str:
         if on_self and self.scope.owner is not None:
             return self.scope.owner.name
-        return receiver.path if receiver.kind in (v.OBJECT, v.MODULE) else ""
+        return receiver.path if receiver.kind in (v.OBJECT, v.MODULE, v.UNKNOWN) and "." in receiver.path else ""
 
     def _is_local(self, name: str) -> bool:
         return any(name in scope.local_names for scope in self.scope.around()) or name in self.file.names.defined

@@ -76,7 +76,7 @@ class Evaluator(Calls):
             if expr.attr in ("T", "mT", "H", "real", "imag"):
                 return base
             return base.but(kind=v.TENSOR if base.kind == v.TENSOR else v.OUTPUT, source=text, parts=None)
-        return Value(source=text)
+        return Value(source=text, holder=f"attr:{expr.attr}", device=base.device)
 
     def _own_attribute(self, attr: str, text: str) -> Value:
         owner = self.scope.owner
@@ -276,7 +276,7 @@ def _inside(values: list[Value]) -> Value | None:
 
 def _with_hint(value: Value, hint: Value | None) -> Value:
     """Usage fills what the flow does not know."""
-    if hint is None or value.kind not in (v.UNKNOWN, v.OUTPUT, v.NONE) or value.path not in ("", "submodule"):
+    if hint is None or value.kind not in (v.UNKNOWN, v.OUTPUT, v.NONE):
         return value
     if hint.kind == v.MODULE and value.origins:
         return value

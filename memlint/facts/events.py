@@ -200,5 +200,6 @@ class Events:
     sums: list[Sum] = field(default_factory=list)
     contracts: list[Contract] = field(default_factory=list)
     sums_passed: list[SumPassed] = field(default_factory=list)
+    hooks: list[str] = field(default_factory=list)
     loops: list[Loop] = field(default_factory=list)
     grad_off_inside: bool = False

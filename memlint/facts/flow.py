@@ -195,6 +195,8 @@ class Flow(Evaluator):
                 self.shrink(holder, "rebind", self.stmt)
             self.init(holder, self.stmt, value.kind, value.const == "bounded")
             value = value.but(holder=holder)
+        elif value.kind in (v.ARRAY, v.TENSOR) and holder.startswith("class:") and self.scope.name == "__init__":
+            self.init(holder, self.stmt, value.kind, bounded=False)  # it may grow by being joined onto itself
         elif holder and (text in self.env or holder.startswith("class:") and self.scope.name != "__init__"):
             old_value = self.env.get(text)
             if old_value is None or old_value.kind in v.CONTAINERS or holder.startswith("class:"):
@@ -362,7 +364,7 @@ class Flow(Evaluator):
                     self.mode = OFF
                 elif last and not self.file.names.path(text).startswith(("torch.", "contextlib.")):
                     self.helpers = (*self.helpers, last)
-            elif value.kind == v.UNKNOWN and n.dotted(item):
+            elif value.kind == v.UNKNOWN and n.dotted(item) and not value.path.startswith(k.LOCKS):
                 self.mode = MAYBE if self.mode == ON else self.mode  # a context that was chosen elsewhere
             if target is not None:
                 self.bind(target, value if value.kind != v.GRAD_MODE else ANYTHING, None)

@@ -119,14 +119,26 @@ def _key_moves_on(growth: Growth, key: n.Expr | None = None) -> bool:
     key = key or growth.key
     if key is None:
         return False
-    names = {part.id for part in n.walk(key) if isinstance(part, n.Name)}
+    names = n.mentioned(key)
     for loop in growth.loops:
+        if loop.kind in REPEATING and names & _counters(loop.node):
+            return True
         if loop.kind in REPEATING and isinstance(loop.node, n.For):
             target = loop.node.target
             counter = target.elements[0] if isinstance(target, n.Sequence) and target.elements else target
             if isinstance(counter, n.Name) and counter.id in names and _counts(loop.node.iter):
                 return True
     return False
+
+
+def _counters(loop: n.Stmt) -> set[str]:
+    """What is raised in each pass of a loop: `self.step += 1`."""
+    return {
+        n.dotted(stmt.target)
+        for block in n.blocks(loop)
+        for stmt in n.statements(block)
+        if isinstance(stmt, n.Augment) and stmt.op == "Add"
+    }
 
 
 def _counts(iterable: n.Expr) -> bool:

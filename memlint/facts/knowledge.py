@@ -154,6 +154,9 @@ NEUTRAL_PACKAGES = (
     "contextlib.", "typing_extensions.", "typer.", "unittest.", "torch.library.",
 )  # fmt: skip
 
+# Context managers that are held, not entered for what they switch.
+LOCKS = ("threading.", "multiprocessing.", "asyncio.", "queue.", "concurrent.", "filelock.", "tempfile.")
+
 # Calls that need a graph. The first names are methods whoever has them; the others dotted paths.
 TRAINING_METHODS = names(
     "backward manual_backward scale_loss requires_grad_ retain_grad register_hook minimize zero_grad"
@@ -188,6 +191,12 @@ STEP_HOOKS = names(
 # What such hooks are given: (hook, parameter). The framework calls them with gradients off, on its own device.
 HOOK_OUTPUTS = frozenset(
     (f"on_{phase}_batch_end", name) for phase in ("predict", "test", "validation") for name in ("outputs", "batch")
+)
+
+# Methods of a module that call what they are given once per pass.
+HOOKING = names(
+    "register_forward_hook register_forward_pre_hook register_full_backward_hook register_backward_hook "
+    "register_full_backward_pre_hook"
 )
 
 # -- containers ------------------------------------------------------------------------------------------------------

@@ -58,7 +58,7 @@ class Library(Recorder):
                 return Value(kind, path=path, frozen=True)
             holder = f"made:{self.scope.qualname}:{len(self.loops)}"
             self._pass(expr, path, graph, args) if kind == v.OBJECT else None
-            return Value(kind, path=path, holder=holder)
+            return Value(kind, path=path, holder=holder, origins=graph if kind == v.OBJECT else v.NO_IDS)
         if self._makes_module(path, last):
             plain = path.startswith("torch.nn.") and last.startswith(k.WITHOUT_PARAMETERS) or last.endswith("Loss")
             return Value(v.MODULE, frozen=plain, zero_d=last.endswith("Loss"))
@@ -96,6 +96,8 @@ class Library(Recorder):
             if last in ("tensor", "as_tensor"):
                 self.use(graph, "consumed", expr, f"{last}()")
             return Value(v.TENSOR, grad=grad, device=device, integral=last in k.WHOLE)
+        if last == "save":
+            self.use(graph, "consumed", expr, "save()")
         if last in ("save", "load", "manual_seed", "device", "is_tensor", "set_default_device"):
             return ANYTHING
         if last in k.DETACHING_FUNCTIONS:
@@ -180,6 +182,8 @@ class Library(Recorder):
             return Value(v.LIST if name != "tuple" else v.TUPLE, item=self.items_of(inner))
         if name == "next" and args:
             return self.items_of(args[0])
+        if name == "setattr":
+            self.use(graph, "stored", expr, "setattr()")
         if name in _NEUTRAL_BUILTINS:
             return Value(v.NUMBER) if name == "len" else ANYTHING
         return None

@@ -21,6 +21,8 @@ class Methods(Library):
                    keywords: list[tuple[str, Value]], graph: frozenset[int]) -> Value | None:  # fmt: skip
         text = n.dotted(expr.func)
         owner = text.rpartition(".")[0]
+        if method in k.HOOKING and expr.args:
+            self._once(("hook", id(expr)), lambda: n.dotted(expr.args[0]), self.events.hooks)
         if method in ("enter_context", "__enter__") and (*args, receiver)[0].kind == v.GRAD_MODE:
             self.mode = (*args, receiver)[0].const or MAYBE
         if receiver.kind == v.MODULE or method in ("eval", "train") and receiver.kind in (v.UNKNOWN, v.OBJECT):
@@ -28,9 +30,7 @@ class Methods(Library):
             if known is not None:
                 return known
         if method in k.SHRINKING - k.QUEUE_SHRINKING and receiver.kind == v.UNKNOWN and isinstance(expr.func, n.Attr):
-            inner = expr.func.value
-            if isinstance(inner, n.Attr):  # `trainer.losses.clear()`: whoever the trainer is, its list is emptied
-                self.shrink(f"attr:{inner.attr}", method, expr)
+            self.shrink(receiver.holder or self._imported(expr.func.value), method, expr)
         if self._grows(expr, method, receiver, args):
             return ANYTHING
         if receiver.kind in v.CONTAINERS:
@@ -52,6 +52,13 @@ class Methods(Library):
         if method in k.DETACHING and receiver.sums:
             return Value(v.TENSOR, sums=receiver.sums)
         return None
+
+    def _imported(self, container: n.Expr) -> str:
+        """The identity of another module's container: `LOG.clear()` or `config.LOG["loss"].clear()`."""
+        while isinstance(container, n.Item):
+            container = container.value
+        module, _, name = self.file.names.path(n.dotted(container)).rpartition(".")
+        return f"module:{module}:{name}" if module else ""
 
     def _module_method(self, expr: n.Call, method: str, owner: str, receiver: Value, args: list[Value],
                        graph: frozenset[int]) -> Value | None:  # fmt: skip
@@ -168,6 +175,7 @@ class Methods(Library):
         if receiver.gathered and method in ("cpu", "to") and receiver.device != v.CPU:
             if self._target_device(method, expr, args, keywords) == v.CPU:
                 self.read(receiver.gathered, "moved", expr)
+                receiver = receiver.but(gathered="")
         elif receiver.gathered and method == "numpy" and receiver.device != v.CPU:
             self.read(receiver.gathered, "numpy", expr)  # works on the CPU only: that is where the values already are
         if receiver.gathered and method not in k.RESHAPING:

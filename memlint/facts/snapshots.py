@@ -68,25 +68,37 @@ def _judge(scope: Scope, growth: Growth, reads: list[Read]) -> Snapshot | None:
     if any(u.how == "trained" for id_ in v.graph_of(value) for u in scope.events.forwards[id_].uses):
         return None  # the list feeds a loss
     elsewhere = not holder.startswith("local:") and not reads_on_device([r for r in reads if r.how != "passed"])
-    if local_moved or elsewhere and (growth.loops or any(r.how == "passed" for r in reads)):
-        only = all(read.how in _ON_CPU for read in reads) and holder.startswith("local:")
-        if not outer and holder.startswith("local:"):
-            return None
-        reasons: list[tuple[object, str]] = [(growth.node, "appended on the device where it was computed")]
-        return Snapshot(scope, growth, "gathered", only, bool(growth.loops) or not holder.startswith("class:"), reasons)
+    if local_moved:
+        return _gathered(scope, growth, reads, bool(outer)) if outer or not holder.startswith("local:") else None
     if holder.startswith("class:") and value.device == v.ACCELERATOR and value.kind in v.TENSOR_LIKE:
-        if value.grad == v.ATTACHED or v.graph_of(value):
-            return None
-        if any(s.how in ("clear", "rebind") and s.holder.removesuffix("[]") == holder for s in scope.events.shrinks):
-            return None
-        in_hook = scope.name in k.GRAD_OFF_HOOKS
-        if reads_on_device(reads) and not in_hook:
-            return None
-        reasons = [(growth.node, "this value is on the accelerator")]
-        repeats = any(loop.kind in REPEATING for loop in growth.loops)
-        question = "whether the whole of it is needed on the accelerator" if reads_on_device(reads) else ""
-        return Snapshot(scope, growth, "stored", False, repeats, reasons, question)
+        found = _stored(scope, growth, reads)
+        if found is not None:
+            return found
+    if elsewhere and (growth.loops or any(r.how == "passed" for r in reads)):
+        return _gathered(scope, growth, reads, bool(growth.loops))
     return None
+
+
+def _gathered(scope: Scope, growth: Growth, reads: list[Read], repeats: bool) -> Snapshot:
+    only = all(read.how in _ON_CPU for read in reads) and growth.holder.startswith("local:")
+    reasons: list[tuple[object, str]] = [(growth.node, "appended on the device where it was computed")]
+    repeats = repeats or not growth.holder.startswith("class:")
+    return Snapshot(scope, growth, "gathered", only, repeats, reasons)
+
+
+def _stored(scope: Scope, growth: Growth, reads: list[Read]) -> Snapshot | None:
+    if growth.value.grad == v.ATTACHED or v.graph_of(growth.value):
+        return None
+    if any(s.how in ("clear", "rebind") and s.holder.removesuffix("[]") == growth.holder for s in scope.events.shrinks):
+        return None
+    used = reads_on_device(reads)
+    if used and scope.name not in k.GRAD_OFF_HOOKS:
+        return None
+    repeats = any(loop.kind in REPEATING for loop in growth.loops)
+    question = "whether the whole of it is needed on the accelerator" if used else ""
+    return Snapshot(
+        scope, growth, "stored", False, repeats, [(growth.node, "this value is on the accelerator")], question
+    )
 
 
 def reads_on_device(reads: list[Read]) -> bool:

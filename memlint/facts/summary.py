@@ -88,6 +88,7 @@ class FunctionSummary:
     moved: tuple[Moved, ...]
     ranges: tuple[Range, ...]
     reads: frozenset[str]
+    hooks: tuple[str, ...]
     trains: bool
     switches_grad_off: bool
     freezes: bool
@@ -160,6 +161,7 @@ def _function(facts: FileFacts, scope: Scope, number: int, rebound: frozenset[st
             if c.parameter and (c.low or c.high)
         ),
         reads=frozenset(r.holder for r in events.reads if r.how != "length"),
+        hooks=tuple(hook.rpartition(".")[2] for hook in events.hooks),
         trains=bool(events.training),
         switches_grad_off=_switches(facts, scope),
         freezes=bool(scope.events.frozen),
@@ -184,7 +186,7 @@ def _call(site: CallSite, spot: Spot, rebound: frozenset[str]) -> Call:
         mode=site.mode,
         helpers=site.helpers,
         repeats=any(loop.kind in REPEATING for loop in site.loops),
-        endless=any(loop.kind == ENDLESS for loop in site.loops[site.made_in :]),
+        endless=any(loop.kind == ENDLESS for loop in site.loops[site.made_in :]) and site.on not in rebound,
         made_here=site.made_here or site.on in rebound,
         loops=any(loop.kind in (RANGE, WHILE) for loop in site.loops),
         spot=spot,

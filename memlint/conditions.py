@@ -34,6 +34,8 @@ class SomeCallerWithGrad:
         if with_grad:
             caller = with_grad[0]
             return holds(Reason(caller.call.spot, f"`{self.function[1]}` is called here with gradients on"))
+        if summary is not None and summary.owner and summary.name == "forward":
+            return unknown("whether all that run this module have gradients off")
         if summary is not None and summary.owner and project.unseen_bases(summary.owner):
             base = project.unseen_bases(summary.owner)[0]
             return unknown(f"whether `{base}`, which is not in the checked files, calls `{summary.name}` under no_grad")

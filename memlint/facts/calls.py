@@ -156,7 +156,7 @@ class Calls(Methods):
         trains = path in k.TRAINING_PATHS or method in k.TRAINING_METHODS
         if method == "requires_grad_" and args and args[0].const is False:
             return
-        if method == "step" and receiver.kind == v.OPTIMIZER:
+        if method == "step" and (receiver.kind == v.OPTIMIZER or any(v.graph_of(arg) for arg in args)):
             trains = True
         if trains:
             self._once(("training", id(expr)), lambda: expr, self.events.training)

@@ -83,11 +83,15 @@ class Flow(Evaluator):
     # -- statements ----------------------------------------------------------------------------------------------
 
     def block(self, body: list[n.Stmt]) -> None:
+        guards = len(self.guards)
         for stmt in body:
             self.stmt = stmt
             handler = _STATEMENTS.get(type(stmt))
             if handler is not None:
                 handler(self, stmt)
+            if isinstance(stmt, n.If) and _ends(stmt.body):
+                self.guards.append(stmt.test)  # `if step % 100: return` guards the rest of the block
+        del self.guards[guards:]
 
     def _do(self, stmt: n.Do) -> None:
         value = self.eval(stmt.value)
@@ -280,9 +284,9 @@ class Flow(Evaluator):
         self.env, self.mode = before, mode
         self.block(stmt.orelse)
         self.guards.pop()
-        if stmt.body and isinstance(stmt.body[-1], (n.Return, n.Raise, n.Jump)):
+        if _ends(stmt.body):
             after = self.env
-        if stmt.orelse and isinstance(stmt.orelse[-1], (n.Return, n.Raise, n.Jump)):
+        if _ends(stmt.orelse):
             self.env = after
         merged = _merge(after, self.env)
         for name in n.mentioned(stmt.test):
@@ -377,7 +381,7 @@ class Flow(Evaluator):
         for handler in stmt.handlers:
             self.env = dict(after)
             self.block(handler)
-            if not (handler and isinstance(handler[-1], (n.Return, n.Raise, n.Jump))):
+            if not _ends(handler):
                 after = _merge(after, self.env)
         self.env = after
         self.block(stmt.orelse)
@@ -422,6 +426,11 @@ def _moves_own_entry(source: n.Expr | None, target: n.Item) -> bool:
     return (
         isinstance(moved, n.Item) and n.dotted(moved.value) == n.dotted(target.value) != "" or isinstance(moved, n.Name)
     )
+
+
+def _ends(body: list[n.Stmt]) -> bool:
+    """Whether a block leaves: what follows it runs only where it was not entered."""
+    return bool(body) and isinstance(body[-1], (n.Return, n.Raise, n.Jump))
 
 
 def _merge(a: dict[str, Value], b: dict[str, Value]) -> dict[str, Value]:

@@ -47,7 +47,8 @@ def wasted_forwards(facts: FileFacts, scope: Scope) -> Iterator[Wasted]:
             yield found
         return
     taken: set[int] = set()
-    for loop in events.loops:
+    loops = [] if _is_forward(scope) else events.loops
+    for loop in loops:
         inside = {id(e) for e in n.every(getattr(loop.node, "body", []))}
         if loop.kind == EPOCH or any(id(t) in inside for t in events.training) or id(loop.node) in taken:
             continue
@@ -90,6 +91,9 @@ def _judge(facts: FileFacts, scope: Scope, live: list[Forward], loop: Loop | Non
     if in_eval:
         receiver, node = in_eval[0]
         reasons.insert(0, (node, f"`{receiver}` is put into evaluation mode here"))
+        modes = {forward.mode for forward in scope.events.forwards}
+        if kept and (OFF in modes or any(where == receiver for where, _ in scope.events.trains)):
+            return None  # both modes in one function, and results that leave it: the author has thought of gradients
         question = f"whether gradients of what is {kept[0].how} are wanted" if kept else ""
         return Wasted(first, watched, block, not kept, True, reasons, handed, question)
     if kept:

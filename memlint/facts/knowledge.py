@@ -114,7 +114,7 @@ MODULE_PLAIN_METHODS = names(
     "get_parameter extra_repr apply save_pretrained register_full_backward_hook register_forward_pre_hook "
     "get_input_embeddings get_output_embeddings resize_token_embeddings num_parameters gradient_checkpointing_enable "
     "train_step training_step compile save print_trainable_parameters no_sync set_epoch reset_parameters init_weights "
-    "summary log log_dict print"
+    "summary log log_dict print step"
 )
 MODULE_SELF_METHODS = names("to cuda cpu eval train half float double bfloat16 requires_grad_ share_memory module")
 

@@ -82,6 +82,8 @@ class Methods(Library):
         if method in k.MODULE_PLAIN_METHODS or receiver.frozen or not (expr.args or expr.keywords):
             return ANYTHING
         certain = self._own_method(receiver, method)
+        if not certain and method != "forward" and all(_is_plain(a) for a in args) and not expr.keywords:
+            return ANYTHING  # `model.init_hidden(8)`: no input, no forward pass
         if method == "forward":
             return self._forward(expr, owner, True, f"`{owner}` is a module", graph, receiver)
         why = f"`{owner}` is a module and `{method}()` is not one of torch's own methods"
@@ -231,6 +233,13 @@ class Methods(Library):
         origins = graph | {event.id}
         return Value(v.OUTPUT if certain else v.UNKNOWN, device=callee.device, grad=v.ATTACHED if certain else "",
                      origins=origins)  # fmt: skip
+
+
+def _is_plain(value: Value) -> bool:
+    """A number, a text, or a list of such."""
+    if value.kind in (v.LIST, v.TUPLE):
+        return all(_is_plain(part) for part in (*(value.parts or ()), *([value.item] if value.item else [])))
+    return value.kind in (v.NUMBER, v.STRING, v.NONE)
 
 
 def _attr_of(container: n.Expr) -> str:

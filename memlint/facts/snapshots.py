@@ -68,6 +68,8 @@ def _judge(scope: Scope, growth: Growth, reads: list[Read]) -> Snapshot | None:
     if any(u.how == "trained" for id_ in v.graph_of(value) for u in scope.events.forwards[id_].uses):
         return None  # the list feeds a loss
     elsewhere = not holder.startswith("local:") and not reads_on_device([r for r in reads if r.how != "passed"])
+    if _fed_back(growth):
+        return None  # decoding: what is gathered is the input of the next pass
     if local_moved:
         return _gathered(scope, growth, reads, bool(outer)) if outer or not holder.startswith("local:") else None
     if holder.startswith("class:") and value.device == v.ACCELERATOR and value.kind in v.TENSOR_LIKE:
@@ -105,6 +107,26 @@ def reads_on_device(reads: list[Read]) -> bool:
     """Whether something uses the gathered values where they are: concatenated, iterated or passed on, not moved."""
     hows = {read.how for read in reads}
     return bool(hows & {"gathered", "passed", "returned", "iterated", "index", "computed"}) and "moved" not in hows
+
+
+def _fed_back(growth: Growth) -> bool:
+    """Whether a loop computes what its next pass reads from what it appends."""
+    loop = growth.loops[-1].node if growth.loops else None
+    name = n.root(growth.item) if growth.item is not None else ""
+    if name in ("", "self") or not isinstance(loop, (n.For, n.While)):
+        return False
+    carried: set[str] = set()
+    bound: set[str] = set()
+    computed: set[str] = set()
+    for stmt in n.statements(loop.body):
+        read = [stmt.value] if isinstance(stmt, n.Assign) else n.expressions(stmt)
+        carried |= {text for expr in read for text in n.mentioned(expr)} - bound
+        if isinstance(stmt, n.Assign):
+            targets = {text for target in stmt.targets for text in n.mentioned(target)}
+            bound |= targets
+            if name in n.mentioned(stmt.value):
+                computed |= targets
+    return bool(computed & carried - {name, "self"})
 
 
 def _of_each(growth: Growth) -> bool:

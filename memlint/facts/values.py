@@ -109,7 +109,7 @@ def join(a: Value, b: Value) -> Value:
         holder=a.holder or b.holder,
         item=joined(a.item, b.item),
         parts=parts,
-        const=a.const if a.const == b.const else None,
+        const="bounded" if "bounded" in (a.const, b.const) else a.const if a.const == b.const else None,
         source=a.source if a.source == b.source else "",
         frozen=a.frozen and b.frozen,
         integral=a.integral and b.integral,

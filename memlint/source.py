@@ -32,12 +32,15 @@ def decode(data: bytes) -> tuple[str, str, bool]:
         raise Unreadable(f"larger than {MAX_BYTES // 1_000_000} MB, not checked")
     if b"\0" in data:
         raise Unreadable("holds NUL bytes, not a Python source file")
+    bom = data.startswith(codecs.BOM_UTF8)
     try:
-        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
-        bom = data.startswith(codecs.BOM_UTF8)
-        text = (data[3:] if bom else data).decode("utf-8" if bom else encoding)
+        encoding = tokenize.detect_encoding(io.BytesIO(data).readline)[0]
     except SyntaxError as error:
-        raise Unreadable(f"unknown encoding: {error.msg or error}", 1, 1) from None
+        if re.search(rb"coding[:=]", b"".join(data.splitlines(keepends=True)[:2])):
+            raise Unreadable(f"unknown encoding: {error.msg or error}", 1, 1) from None
+        encoding = "utf-8"  # no declaration, and not what Python then expects: the decoder says where
+    try:
+        text = (data[3:] if bom else data).decode("utf-8" if bom else encoding)
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise Unreadable(f"can't be decoded as {error.encoding}: {error.reason}", line, 1) from None

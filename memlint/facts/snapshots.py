@@ -9,7 +9,7 @@ from memlint.facts import FileFacts, Scope
 from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts import values as v
-from memlint.facts.events import CONSTANT, EPOCH, ITEMS, RANGE, REPEATING, STRUCTURE, Growth, Read
+from memlint.facts.events import CONSTANT, EPOCH, ITEMS, OFF, RANGE, REPEATING, STRUCTURE, Growth, Read
 
 _ON_CPU = frozenset({"moved", "length", "gathered"})
 
@@ -82,7 +82,9 @@ def _judge(scope: Scope, growth: Growth, reads: list[Read]) -> Snapshot | None:
 
 
 def _gathered(scope: Scope, growth: Growth, reads: list[Read], repeats: bool) -> Snapshot:
-    only = all(read.how in _ON_CPU for read in reads) and growth.holder.startswith("local:")
+    # Moving early also ends the graph: safe only where there is none.
+    without_graph = growth.mode == OFF or growth.value.grad == v.DETACHED
+    only = without_graph and all(read.how in _ON_CPU for read in reads) and growth.holder.startswith("local:")
     reasons: list[tuple[object, str]] = [(growth.node, "appended on the device where it was computed")]
     repeats = repeats or not growth.holder.startswith("class:")
     return Snapshot(scope, growth, "gathered", only, repeats, reasons)

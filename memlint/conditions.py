@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from memlint.facts import knowledge as k
 from memlint.facts import values as v
 from memlint.facts.summary import Call, FunctionId
-from memlint.project import REFUTED, Project, holds, unknown
+from memlint.project import REFUTED, Project, closure, holds, unknown
 from memlint.rule import Answer, Reason, Spot, Verdict
 
 
@@ -44,17 +44,12 @@ class SomeCallerWithGrad:
 
 def _open_ended(project: Project, function: FunctionId) -> bool:
     """A module's forward runs wherever the module is called: its callers are never all known."""
-    todo, seen = [function], set()
-    while todo:
-        current = todo.pop()
-        if current in seen:
-            continue
-        seen.add(current)
-        summary = project.functions.get(current)
-        if summary is not None and summary.name == "forward" and summary.owner:
-            return True
-        todo.extend(c.function for c in project.callers.get(current, ()) if project.grad_on(c.call) and c.sure)
-    return False
+
+    def callers(current: FunctionId) -> list[FunctionId]:
+        return [c.function for c in project.callers.get(current, ()) if project.grad_on(c.call) and c.sure]
+
+    reached = (project.functions[f] for f in closure([function], callers))
+    return any(summary.name == "forward" and summary.owner for summary in reached)
 
 
 @dataclass(frozen=True, slots=True)

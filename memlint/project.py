@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from memlint.facts import knowledge as k
 from memlint.facts.events import ON
@@ -93,54 +94,25 @@ class Project:
     def family(self, name: str) -> list[str]:
         """A class with all its bases and all its subclasses in the project, not its siblings."""
         if name not in self._families:
-            up = self._climb(
-                name, lambda n: [b.rpartition(".")[2] for cls in self.classes.get(n, ()) for b in cls.bases]
-            )
-            down = self._climb(name, lambda n: self._subclasses.get(n, ()))
+            up = closure([name], self._bases)
+            down = closure([name], lambda cls: self._subclasses.get(cls, ()))
             self._families[name] = list(dict.fromkeys([*up, *down]))
         return self._families[name]
 
-    @staticmethod
-    def _climb(name: str, step: Callable[[str], Iterable[str]]) -> list[str]:
-        found: dict[str, None] = {}
-        todo = [name]
-        while todo:
-            current = todo.pop()
-            if current not in found:
-                found[current] = None
-                todo.extend(step(current))
-        return list(found)
+    def _bases(self, name: str) -> list[str]:
+        return [base.rpartition(".")[2] for cls in self.classes.get(name, ()) for base in cls.bases]
 
     def unseen_bases(self, name: str) -> list[str]:
         """Bases of a class, at any height, that are not in the project and not torch's own."""
-        out, todo, seen = [], [name], set()
-        while todo:
-            current = todo.pop()
-            if current in seen:
-                continue
-            seen.add(current)
-            for cls in self.classes.get(current, ()):
-                for base in cls.bases:
-                    last = base.rpartition(".")[2]
-                    if last in self.classes:
-                        todo.append(last)
-                    elif base not in _PLAIN_BASES and not base.startswith(("torch.", "typing.", "abc.", "enum.")):
-                        out.append(base)
-        return out
+        above = (cls for ancestor in closure([name], self._bases) for cls in self.classes.get(ancestor, ()))
+        bases = [base for cls in above for base in cls.bases if base.rpartition(".")[2] not in self.classes]
+        known = ("torch.", "typing.", "abc.", "enum.")
+        return [base for base in bases if base not in _PLAIN_BASES and not base.startswith(known)]
 
     def is_module(self, name: str) -> bool:
         """Whether a class derives from torch's Module by way of the project."""
-        todo, seen = [name], set()
-        while todo:
-            current = todo.pop()
-            if current in seen:
-                continue
-            seen.add(current)
-            for cls in self.classes.get(current, ()):
-                if cls.is_module or any(base in k.MODULE_BASES for base in cls.bases):
-                    return True
-                todo.extend(base.rpartition(".")[2] for base in cls.bases)
-        return False
+        above = (cls for ancestor in closure([name], self._bases) for cls in self.classes.get(ancestor, ()))
+        return any(cls.is_module or not k.MODULE_BASES.isdisjoint(cls.bases) for cls in above)
 
     def resolve(self, call: Call) -> tuple[list[FunctionId], bool]:
         """The functions that a call may mean, and whether that is sure."""
@@ -282,17 +254,8 @@ class Project:
 
     def trains(self, function: FunctionId) -> bool:
         """Whether a training operation may be reached from a function."""
-        todo, seen = [function], set()
-        while todo:
-            current = todo.pop()
-            if current in seen:
-                continue
-            seen.add(current)
-            summary = self.functions.get(current)
-            if summary is not None and summary.trains:
-                return True
-            todo.extend(target for target, _ in self.callees.get(current, ()))
-        return False
+        reached = closure([function], lambda f: (target for target, _ in self.callees.get(f, ())))
+        return any(self.functions[f].trains for f in reached)
 
     # -- containers ----------------------------------------------------------------------------------------------
 
@@ -310,8 +273,9 @@ class Project:
         """The identities of a container: up and down its class, what callers pass, and what callees call it."""
         holder = holder.removesuffix("[]")
         if holder not in self._aliases:
-            upwards = self._reach(self._in_family(holder), self._passed_from)
-            self._aliases[holder] = frozenset(self._reach(upwards, self._passed_as))
+            upwards = closure(self._in_family(holder), lambda name: self._passed_from.get(name, ()), ALIAS_CAP)
+            everything = closure(upwards, lambda name: self._passed_as.get(name, ()), ALIAS_CAP)
+            self._aliases[holder] = frozenset(everything)
         return self._aliases[holder]
 
     def _in_family(self, holder: str) -> list[str]:
@@ -319,16 +283,6 @@ class Project:
             return [holder]
         owner, _, attribute = holder.removeprefix("class:").partition(".")
         return [f"class:{name}.{attribute}" for name in self.family(owner)]
-
-    def _reach(self, start: list[str], edges: dict[str, set[str]]) -> list[str]:
-        found: dict[str, None] = {}
-        todo = list(start)
-        while todo and len(found) < ALIAS_CAP:
-            current = todo.pop()
-            if current not in found:
-                found[current] = None
-                todo.extend(edges.get(current, ()))
-        return list(found)
 
     def passed_to(self, function: FunctionId, parameter: str) -> list[tuple[Caller, Argument]]:
         """What callers pass for a parameter."""
@@ -362,6 +316,21 @@ class Project:
 
 
 _PLAIN_BASES = frozenset({"object", "ABC", "Generic", "Protocol", "NamedTuple", "TypedDict", "Enum", "dict", "list"})
+
+
+T = TypeVar("T")
+
+
+def closure(start: Iterable[T], step: Callable[[T], Iterable[T]], cap: int = 10_000) -> list[T]:
+    """What can be reached from `start` by `step`, the start included; no more than about `cap` of it."""
+    found: dict[T, None] = {}
+    todo = list(start)
+    while todo and len(found) < cap:
+        current = todo.pop()
+        if current not in found:
+            found[current] = None
+            todo.extend(step(current))
+    return list(found)
 
 
 def _last(function: FunctionId) -> str:

@@ -183,7 +183,8 @@ class Project:
             for caller in callers:
                 if _last(target) in _MAKERS:
                     break  # what a constructor fills is new each time
-                if not getattr(caller.call, loop) or not caller.sure or caller.function[1] == target[1]:
+                steps = caller.call.loops and self.functions[target].trains  # a loop over a function that trains
+                if not (getattr(caller.call, loop) or steps) or not caller.sure or caller.function[1] == target[1]:
                     continue
                 if self._outlives(caller):
                     found.setdefault(target, Reason(caller.call.spot, f"`{target[1]}` is called in a loop here"))

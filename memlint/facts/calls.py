@@ -87,7 +87,11 @@ class Calls(Methods):
             why = f"`{text}` is called"
             parameter = text if text in self.scope.params else ""
             question = f"whether `{text}` is a module; an annotation would say so"
-            return self._forward(expr, text, False, why, graph, callee, parameter=parameter, question=question)
+            value = self._forward(expr, text, False, why, graph, callee, parameter=parameter, question=question)
+            fed = not graph and any(a.device == v.ACCELERATOR and a.kind in v.TENSOR_LIKE | {v.UNKNOWN} for a in args)
+            for origin in value.origins - graph:
+                self.events.forwards[origin].fed = fed
+            return value
         if path and not graph and path.rpartition(".")[2][:1].isupper():  # an object of a class of another file
             return Value(path=path, holder=f"made:{self.scope.qualname}:{len(self.loops)}")
         return Value(origins=graph, kind=v.OUTPUT if graph else v.UNKNOWN)

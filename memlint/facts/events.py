@@ -41,6 +41,7 @@ class Forward:
 
     certain: the receiver is proved to be a module; else `question` says what is unknown.
     parameter: the parameter of this function that is called, for the project to say what is passed.
+    fed: what is called is unknown, but its input was moved to the accelerator for it.
     through: a module is handed to something that may run it.
     helpers: context managers around the call that could switch gradients off.
     """
@@ -57,6 +58,7 @@ class Forward:
     question: str = ""
     helpers: tuple[str, ...] = ()
     through: bool = False
+    fed: bool = False
     uses: list[Use] = field(default_factory=list)
 
 
@@ -190,7 +192,6 @@ class Events:
     forwards: list[Forward] = field(default_factory=list)
     training: list[Any] = field(default_factory=list)
     evals: list[tuple[str, Any]] = field(default_factory=list)
-    trains: list[tuple[str, Any]] = field(default_factory=list)
     frozen: list[Any] = field(default_factory=list)
     growths: list[Growth] = field(default_factory=list)
     shrinks: list[Shrink] = field(default_factory=list)

@@ -12,6 +12,8 @@ from memlint.facts.events import EPOCH, OFF, ON, Forward, Loop, Use
 
 # Uses that end a graph and that nobody writes on a value without one: they prove what the callee gave back.
 _ENDS_A_GRAPH = frozenset({".detach()", ".data", ".detach_()"})
+# Uses that take a result to the host: of a call whose input was moved to the accelerator, they speak of a module.
+_TO_HOST = frozenset({".argmax()", "argmax()", ".item()", ".tolist()", ".numpy()", "multinomial()", ".multinomial()"})
 _KEEPS = frozenset({"returned", "yielded", "stored"})
 
 
@@ -91,8 +93,7 @@ def _judge(facts: FileFacts, scope: Scope, live: list[Forward], loop: Loop | Non
     if in_eval:
         receiver, node = in_eval[0]
         reasons.insert(0, (node, f"`{receiver}` is put into evaluation mode here"))
-        modes = {forward.mode for forward in scope.events.forwards}
-        if kept and (OFF in modes or any(where == receiver for where, _ in scope.events.trains)):
+        if kept and any(call.mode == OFF for call in scope.events.calls):
             return None  # both modes in one function, and results that leave it: the author has thought of gradients
         question = f"whether gradients of what is {kept[0].how} are wanted" if kept else ""
         return Wasted(first, watched, block, not kept, True, reasons, handed, question)
@@ -128,7 +129,8 @@ def _goes_into(forward: Forward, receivers: set[str]) -> bool:
 
 
 def _typed(forward: Forward) -> bool:
-    return any(u.how == "typed" or u.detail in _ENDS_A_GRAPH for u in forward.uses)
+    to_host = forward.fed and any(u.how == "consumed" and u.detail in _TO_HOST for u in forward.uses)
+    return to_host or any(u.how == "typed" or u.detail in _ENDS_A_GRAPH for u in forward.uses)
 
 
 def _only_detached(forward: Forward) -> bool:

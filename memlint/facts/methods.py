@@ -67,7 +67,6 @@ class Methods(Library):
                 self._once(("eval", id(expr)), lambda: (owner, expr), self.events.evals)
             return receiver
         if method == "train" and not [a for a in args if a.const is False]:
-            self._once(("train", id(expr)), lambda: (owner, expr), self.events.trains)
             return receiver
         if receiver.kind != v.MODULE:
             return None
@@ -133,7 +132,11 @@ class Methods(Library):
     def keep(self, container: n.Expr, receiver: Value, value: Value, node: Any) -> None:
         """A value goes into a container: a local one carries it on, any other keeps it beyond this function."""
         name = n.root(container)
-        if name in self.scope.local_names and name not in self.scope.params and name in self.env:
+        base = container
+        while isinstance(base, n.Item):
+            base = base.value
+        is_local = name in self.scope.local_names and name not in self.scope.params and name in self.env
+        if is_local and isinstance(base, n.Name):
             self.env[name] = _with_inside(self.env[name], container, value)
             return
         self.use(v.graph_of(value), "stored", node, n.dotted(container) or name)

@@ -6,7 +6,7 @@ from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts import values as v
 from memlint.facts.events import ON, STRUCTURE, CallSite
-from memlint.facts.methods import Methods
+from memlint.facts.methods import Methods, is_plain
 from memlint.facts.scopes import Scope
 from memlint.facts.tensor_names import TENSOR_NAMES
 from memlint.facts.values import ANYTHING, Value
@@ -82,7 +82,8 @@ class Calls(Methods):
             return own.returns.but(origins=graph, holder="", source="", sums=v.NO_IDS)
         if isinstance(expr.func, n.Name) and expr.func.id == self.scope.self_name and self._owner_is_module():
             return self._forward(expr, text, True, "the class is a module and calls itself", graph, callee)
-        unknown = bool(text) and not path and not callee.frozen and callee.kind == v.UNKNOWN
+        given_data = not all(is_plain(a) for a in args) or bool(expr.keywords)
+        unknown = bool(text) and given_data and not path and not callee.frozen and callee.kind == v.UNKNOWN
         if unknown and self._may_be_module(expr, text, on_self):
             why = f"`{text}` is called"
             parameter = text if text in self.scope.params else ""

@@ -239,7 +239,7 @@ class Flow(Evaluator):
             self.env[name] = self.env[name].but(sums=v.NO_IDS)  # `x[x > high] = high` is a limit
         if isinstance(target.index, n.Slice):
             self.shrink(base.holder, "slice", self.stmt)
-        elif value.device == v.ACCELERATOR and _moves_own_entry(source, target):
+        elif value.device == v.ACCELERATOR and _moves_own_entry(source, target, self.loops):
             self.grow(base.holder, "moved", self.stmt, target.value, source, value)
         elif base.kind == v.DICT and value.kind in v.CONTAINERS:
             self.shrink(f"{base.holder}[]" if base.holder else "", "rebind", self.stmt)
@@ -418,14 +418,15 @@ class Flow(Evaluator):
                         cls.attributes.setdefault(target.id, v.without_ids(value).but(holder=holder))
 
 
-def _moves_own_entry(source: n.Expr | None, target: n.Item) -> bool:
+def _moves_own_entry(source: n.Expr | None, target: n.Item, loops: tuple[Loop, ...]) -> bool:
     """`entry[key] = entry[key].to(device)`, or the value of the same key in a loop over `entry.items()`."""
     if not (isinstance(source, n.Call) and isinstance(source.func, n.Attr) and source.func.attr in ("to", "cuda")):
         return False
-    moved = source.func.value
-    return (
-        isinstance(moved, n.Item) and n.dotted(moved.value) == n.dotted(target.value) != "" or isinstance(moved, n.Name)
-    )
+    moved, entry = source.func.value, n.dotted(target.value) or n.root(target.value)
+    if isinstance(moved, n.Item):
+        return (n.dotted(moved.value) or n.root(moved.value)) == entry != ""
+    heads = [loop.node for loop in loops if isinstance(loop.node, n.For)]
+    return any(n.dotted(moved) in n.mentioned(head.target) and entry in n.mentioned(head.iter) for head in heads)
 
 
 def _ends(body: list[n.Stmt]) -> bool:

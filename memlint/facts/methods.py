@@ -80,8 +80,10 @@ class Methods(Library):
             return Value(v.DICT, item=Value(v.TENSOR, grad=v.DETACHED), path="state_dict", device=receiver.device)
         if method in k.MODULE_PLAIN_METHODS or receiver.frozen or not (expr.args or expr.keywords):
             return ANYTHING
+        if not owner:
+            return ANYTHING  # what a call gave back: too little is known of it
         certain = self._own_method(receiver, method)
-        if not certain and method != "forward" and all(_is_plain(a) for a in args) and not expr.keywords:
+        if not certain and method != "forward" and all(is_plain(a) for a in args) and not expr.keywords:
             return ANYTHING  # `model.init_hidden(8)`: no input, no forward pass
         if method == "forward":
             return self._forward(expr, owner, True, f"`{owner}` is a module", graph, receiver)
@@ -238,10 +240,10 @@ class Methods(Library):
                      origins=origins)  # fmt: skip
 
 
-def _is_plain(value: Value) -> bool:
+def is_plain(value: Value) -> bool:
     """A number, a text, or a list of such."""
     if value.kind in (v.LIST, v.TUPLE):
-        return all(_is_plain(part) for part in (*(value.parts or ()), *([value.item] if value.item else [])))
+        return all(is_plain(part) for part in (*(value.parts or ()), *([value.item] if value.item else [])))
     return value.kind in (v.NUMBER, v.STRING, v.NONE)
 
 

@@ -85,7 +85,9 @@ class Recorder:
              key: n.Expr | None = None) -> None:  # fmt: skip
         """A container becomes larger. A test of its own length, or of an interval, is a guard."""
         text = n.dotted(container) or n.root(container)
+        heads = [loop.node.iter for loop in self.loops if isinstance(loop.node, n.For)]
         guarded = any(_measures(test, text) or _at_intervals(test) for test in self.guards)
+        guarded |= any(_measures(head, text) for head in heads)  # `for _ in range(len(x), wanted)`
         event: Growth = self._once(
             ("grow", id(node)),
             lambda: Growth(holder, how, node, container, item, value, self.loops, self.mode, guarded, key),

@@ -37,7 +37,7 @@ def decode(data: bytes) -> tuple[str, str, bool]:
         encoding = tokenize.detect_encoding(io.BytesIO(data).readline)[0]
     except SyntaxError as error:
         if re.search(rb"coding[:=]", b"".join(data.splitlines(keepends=True)[:2])):
-            raise Unreadable(f"unknown encoding: {error.msg or error}", 1, 1) from None
+            raise Unreadable(str(error.msg or error), 1, 1) from None
         encoding = "utf-8"  # no declaration, and not what Python then expects: the decoder says where
     try:
         text = (data[3:] if bom else data).decode("utf-8" if bom else encoding)
@@ -58,8 +58,7 @@ class Source:
         try:
             self.tree = cst.parse_module(self.text)
         except cst.ParserSyntaxError as error:
-            # Tabs count as one column here, as editors and other linters count them.
-            raise Unreadable(f"does not parse: {_reason(error)}", error.raw_line, error.raw_column + 1) from None
+            raise _syntax_error(error) from None
         except RecursionError:
             raise Unreadable("is nested too deeply to be parsed") from None
         self._spans: dict[int, tuple[int, int]] | None = None
@@ -118,8 +117,15 @@ def _depth(text: str) -> int:
     return deepest
 
 
-def _reason(error: cst.ParserSyntaxError) -> str:
-    return " ".join(error.message.replace("Syntax Error", "").strip(" :.").split()) or "invalid syntax"
+def _syntax_error(error: cst.ParserSyntaxError) -> Unreadable:
+    """LibCST's message lists every token that would have fitted; the place inside it says more."""
+    found = re.search(r"error at (\d+):(\d+)", error.message)
+    if found is not None:
+        # The two places that LibCST names may differ; the column in the message is the better one where the lines agree.
+        column = int(found[2]) if int(found[1]) == error.raw_line else error.raw_column
+        return Unreadable("does not parse: invalid syntax", error.raw_line, column + 1)
+    reason = " ".join(error.message.replace("tokenizer error:", "").split()) or "invalid syntax"
+    return Unreadable(f"does not parse: {reason}", error.raw_line, error.raw_column + 1)
 
 
 class _Recorder(CodegenState):

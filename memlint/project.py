@@ -302,7 +302,8 @@ class Project:
         if isinstance(name, str):
             return name if name in params else ""
         summary = self.functions[target]
-        offset = 1 if summary.is_method and (call.receiver or not call.path or summary.name == "__init__") else 0
+        on_object = summary.is_method and (call.receiver or not call.path or summary.name == "__init__")
+        offset = 1 if on_object or summary.is_classmethod else 0
         return params[name + offset] if name + offset < len(params) else ""
 
     def demands(self, call: Call, argument: int | str) -> tuple[Range | None, bool]:

@@ -121,7 +121,7 @@ def _syntax_error(error: cst.ParserSyntaxError) -> Unreadable:
     """LibCST's message lists every token that would have fitted; the place inside it says more."""
     found = re.search(r"error at (\d+):(\d+)", error.message)
     if found is not None:
-        # The two places that LibCST names may differ; the column in the message is the better one where the lines agree.
+        # LibCST names two places that may differ: the column in the message is the better one where the lines agree.
         column = int(found[2]) if int(found[1]) == error.raw_line else error.raw_column
         return Unreadable("does not parse: invalid syntax", error.raw_line, column + 1)
     reason = " ".join(error.message.replace("tokenizer error:", "").split()) or "invalid syntax"

@@ -124,6 +124,18 @@ def test_a_name_that_many_functions_have_is_not_resolved_by_name() -> None:
     assert [caller.sure for caller in found] == [False, False]
 
 
+def test_what_is_passed_for_a_parameter() -> None:
+    linked = project(
+        a="import torch\nfrom torch import nn\n"
+        "class K:\n    def m(self, net): pass\n    @classmethod\n    def c(cls, net): pass\n"
+        "    @staticmethod\n    def s(net): pass\n    def caller(self):\n        net = nn.Linear(1, 1)\n"
+        "        self.m(net)\n        self.c(net)\n        self.s(net=net)\n"
+    )
+    for name in ("m", "c", "s"):
+        ((_, argument),) = linked.passed_to(("a", f"K.{name}"), "net")
+        assert argument.kind == "module"
+
+
 def test_nothing_is_left_when_a_file_is_done() -> None:
     """The collector is off while files are checked: a cycle per file would keep every tree."""
     source = Path(__file__).with_name("test_source.py").read_bytes()

@@ -119,7 +119,7 @@ class Calls(Methods):
             return False
         if not self.file.uses_torch or text in k.CONTAINER_PATHS or method in k.MODULE_PLAIN_METHODS | k.PLAIN_METHODS:
             return False
-        if "." in text and method in TENSOR_NAMES or text.partition(".")[0] == "cls":
+        if "." in text and method in TENSOR_NAMES or text.partition(".")[0] == self.scope.class_name:
             return False
         if on_self and self.scope.owner is not None and method in self.scope.owner.methods:
             return False

@@ -66,7 +66,10 @@ class Class_:
 
 @dataclass(slots=True, eq=False)
 class Scope:
-    """A function, or the module's body, with everything that its interpretation found."""
+    """A function, or the module's body, with everything that its interpretation found.
+
+    self_name, class_name: what its first parameter is called, in a method and in a class method.
+    """
 
     name: str
     qualname: str
@@ -76,6 +79,7 @@ class Scope:
     parent: Scope | None = None
     params: list[str] = field(default_factory=list)
     self_name: str = ""
+    class_name: str = ""
     hints: dict[str, Value] = field(default_factory=dict)
     globals: set[str] = field(default_factory=set)
     local_names: frozenset[str] = frozenset()
@@ -225,9 +229,11 @@ def _enter_function(
 ) -> None:
     qualname = f"{prefix}{stmt.name}"
     scope = Scope(stmt.name, qualname, stmt.body, stmt, owner, parent, stmt.params)
-    is_static = any(n.dotted(d) == "staticmethod" for d in stmt.decorators)
+    kinds = {n.dotted(d) for d in stmt.decorators}
     if owner is not None:
-        if stmt.params and not is_static:
+        if stmt.params and "classmethod" in kinds:
+            scope.class_name = stmt.params[0]
+        elif stmt.params and "staticmethod" not in kinds:
             scope.self_name = stmt.params[0]
         owner.methods.setdefault(stmt.name, scope)
     elif parent.self_name and parent.self_name not in stmt.params:

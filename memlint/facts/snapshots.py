@@ -68,7 +68,7 @@ def _judge(scope: Scope, growth: Growth, reads: list[Read]) -> Snapshot | None:
     if any(u.how == "trained" for id_ in v.graph_of(value) for u in scope.events.forwards[id_].uses):
         return None  # the list feeds a loss
     elsewhere = not holder.startswith("local:") and not reads_on_device([r for r in reads if r.how != "passed"])
-    if _fed_back(growth):
+    if _fed_back(scope, growth):
         return None  # decoding: what is gathered is the input of the next pass
     if local_moved:
         return _gathered(scope, growth, reads, bool(outer)) if outer or not holder.startswith("local:") else None
@@ -111,11 +111,11 @@ def reads_on_device(reads: list[Read]) -> bool:
     return bool(hows & {"gathered", "passed", "returned", "iterated", "index", "computed"}) and "moved" not in hows
 
 
-def _fed_back(growth: Growth) -> bool:
+def _fed_back(scope: Scope, growth: Growth) -> bool:
     """Whether a loop computes what its next pass reads from what it appends."""
     loop = growth.loops[-1].node if growth.loops else None
     name = n.root(growth.item) if growth.item is not None else ""
-    if name in ("", "self") or not isinstance(loop, (n.For, n.While)):
+    if name in ("", scope.self_name) or not isinstance(loop, (n.For, n.While)):
         return False
     carried: set[str] = set()
     bound: set[str] = set()
@@ -128,7 +128,7 @@ def _fed_back(growth: Growth) -> bool:
             bound |= targets
             if name in n.mentioned(stmt.value):
                 computed |= targets
-    return bool(computed & carried - {name, "self"})
+    return bool(computed & carried - {name, scope.self_name})
 
 
 def _of_each(growth: Growth) -> bool:

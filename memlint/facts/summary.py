@@ -93,6 +93,7 @@ class FunctionSummary:
     switches_grad_off: bool
     freezes: bool
     is_method: bool
+    is_classmethod: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +167,7 @@ def _function(facts: FileFacts, scope: Scope, number: int, rebound: frozenset[st
         switches_grad_off=_switches(facts, scope),
         freezes=bool(scope.events.frozen),
         is_method=scope.owner is not None and bool(scope.self_name),
+        is_classmethod=bool(scope.class_name),
     )
 
 

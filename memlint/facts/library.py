@@ -91,6 +91,8 @@ class Library(Recorder):
                 self.env[out.source] = out.but(sums=v.NO_IDS)
         if path.startswith(("torch.cuda.", "torch.backends.", "torch.distributed.", "torch.utils.")):
             return ANYTHING
+        if path.startswith("torch.distributions."):
+            return Value(v.TENSOR, path=path, origins=graph)
         if last in k.CREATORS:
             grad = v.ATTACHED if named.get("requires_grad", ANYTHING).const is True else v.DETACHED
             if last in ("tensor", "as_tensor"):

@@ -174,6 +174,9 @@ class Methods(Library):
         if method == "backward":
             self.use(origins, "trained", expr, "backward()")
             return ANYTHING
+        if method == "sample" and receiver.path.startswith("torch.distributions."):
+            self.use(origins, "consumed", expr, ".sample()")
+            return Value(v.TENSOR, grad=v.DETACHED, integral=receiver.path.endswith(("Categorical", "Bernoulli")))
         if method in k.METADATA:
             return v.A_NUMBER if args or method in ("numel", "dim", "nelement") else ANYTHING
         if receiver.holder.endswith("[]") and method in ("cpu", "to") and receiver.device != v.CPU:

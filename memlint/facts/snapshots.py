@@ -68,7 +68,8 @@ def _judge(scope: Scope, growth: Growth, reads: list[Read]) -> Snapshot | None:
     if any(u.how == "trained" for id_ in v.graph_of(value) for u in scope.events.forwards[id_].uses):
         return None  # the list feeds a loss
     elsewhere = not holder.startswith("local:") and not reads_on_device([r for r in reads if r.how != "passed"])
-    if _fed_back(scope, growth):
+    one_by_one = bool(growth.loops) and growth.loops[-1].kind == RANGE
+    if _fed_back(scope, growth) or value.integral and one_by_one:
         return None  # decoding: what is gathered is the input of the next pass
     if local_moved:
         return _gathered(scope, growth, reads, bool(outer)) if outer or not holder.startswith("local:") else None

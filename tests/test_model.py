@@ -150,3 +150,12 @@ def test_nothing_is_left_when_a_file_is_done() -> None:
         assert len(gc.get_objects()) - before < 2_000
     finally:
         gc.enable()
+
+
+def test_an_object_that_calls_itself_calls_its_own_method() -> None:
+    linked = project(
+        a="import torch\nclass Predictor:\n    def loop(self, model, batches):\n        with torch.no_grad():\n"
+        "            for batch in batches:\n                self(model, batch)\n"
+        "    def __call__(self, model, batch):\n        return model(batch)\n"
+    )
+    assert ("a", "Predictor.__call__") in linked.under_no_grad

@@ -32,6 +32,8 @@ class Calls(Methods):
             site = self.site(expr, "forward", "", callee.path, False, args, keywords, is_module)
         else:
             owner = self._class_of(receiver, on_self)
+            if isinstance(func, n.Name) and func.id == self.scope.self_name and self.scope.owner is not None:
+                method, owner, on_self = "__call__", self.scope.owner.name, True
             layer = is_module or method in TENSOR_NAMES or self._is_layer(expr, method, on_self)
             site = self.site(expr, method or text, path, owner, on_self, args, keywords, layer)
         self._note_owner(site, receiver if method else callee)
@@ -69,6 +71,8 @@ class Calls(Methods):
         self._pass(expr, text, graph, args)
         if own is not None and own.returns.grad == v.ATTACHED and self.mode == ON:
             value = self._forward(expr, text, True, f"`{text}()` hands back a module's output", graph, ANYTHING)
+            for origin in value.origins - graph:
+                self.events.forwards[origin].indirect = True
             return own.returns.but(origins=value.origins, holder="", source="", item=None)
         given = next((a.source for a in args if a.kind == v.MODULE and a.source and len(args) > 1), "")
         walks_layers = bool(self.loops) and self.loops[-1].kind == STRUCTURE

@@ -40,7 +40,7 @@ def wasted_forwards(facts: FileFacts, scope: Scope) -> Iterator[Wasted]:
     """At most one per region of a function: the whole of it, or each loop in which nothing trains."""
     events = scope.events
     aware = any(f.mode == OFF for f in events.forwards) or any(call.mode == OFF for call in events.calls)
-    live = [f for f in events.forwards if f.mode == ON and (f.certain or not aware)]
+    live = [f for f in events.forwards if f.mode == ON and (f.certain and not f.indirect or not aware)]
     if not live or events.frozen or _is_test(facts, scope) or _grad_off_by_framework(facts, scope):
         return
     if not _trains(scope) and not _is_forward(scope):

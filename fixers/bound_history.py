@@ -22,7 +22,6 @@ _BY_HAND = {
     "augment": "it grows by several entries at once: append them one by one with `append_bounded`",
     "appendleft": "it grows at its left end: give the deque a `maxlen`",
     "setitem": "it grows by keys, and which key may go is yours to say: delete the oldest ones",
-    "update": "it grows by keys, and which keys may go is yours to say: delete the oldest ones",
     "add": "a set has no oldest entry to drop: remove what is no longer needed",
     "put": "a queue is bounded where it is made, by its `maxsize`",
     "concat": "each step copies the whole array: collect the parts in a bounded list, join them when they are read",

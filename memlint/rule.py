@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -115,13 +115,6 @@ class Finding:
     evidence: tuple[Evidence, ...]
     fact: Any
     open_questions: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """The settings of one rule, from `[tool.memlint.rules.NAME]`."""
-
-    values: dict[str, Any] = field(default_factory=dict)
 
 
 Find = Callable[["FileFacts"], Iterable[Proposal]]

@@ -8,7 +8,6 @@ from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts import values as v
 from memlint.facts.calls import Calls
-from memlint.facts.events import ON
 from memlint.facts.values import ANYTHING, Value
 
 if TYPE_CHECKING:
@@ -252,10 +251,6 @@ class Evaluator(Calls):
         value = self.eval(expr.value)
         self.bind(expr.target, value, expr.value)
         return value
-
-    def grad_is_on(self) -> bool:
-        """Whether operations here build a graph, as far as this function shows."""
-        return self.mode == ON
 
 
 def _mixes(left: n.Expr, right: n.Expr) -> bool:

@@ -28,11 +28,10 @@ MAYBE = "maybe"
 
 @dataclass(slots=True, eq=False)
 class Loop:
-    """A loop, with what was found in it. `kind` is refined as its body is read."""
+    """A loop. `kind` is refined as its body is read."""
 
     kind: str
     node: n.Stmt
-    forwards: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -205,4 +204,3 @@ class Events:
     sums_passed: list[SumPassed] = field(default_factory=list)
     hooks: list[str] = field(default_factory=list)
     loops: list[Loop] = field(default_factory=list)
-    grad_off_inside: bool = False

@@ -27,7 +27,6 @@ class Wasted:
     """
 
     forward: Forward
-    others: list[Forward]
     block: n.Stmt | None
     sure: bool
     escapes: bool
@@ -66,7 +65,7 @@ def wasted_forwards(facts: FileFacts, scope: Scope) -> Iterator[Wasted]:
         if _only_detached(forward) and id(forward.stmt) not in told:
             told.add(id(forward.stmt))
             reasons = _reasons(forward)
-            yield Wasted(forward, [], forward.stmt, sure=True, escapes=False, reasons=reasons)
+            yield Wasted(forward, forward.stmt, sure=True, escapes=False, reasons=reasons)
 
 
 def _judge(facts: FileFacts, scope: Scope, live: list[Forward], loop: Loop | None) -> Wasted | None:
@@ -96,16 +95,16 @@ def _judge(facts: FileFacts, scope: Scope, live: list[Forward], loop: Loop | Non
         if kept and any(call.mode == OFF for call in scope.events.calls):
             return None  # both modes in one function, and results that leave it: the author has thought of gradients
         question = f"whether gradients of what is {kept[0].how} are wanted" if kept else ""
-        return Wasted(first, watched, block, not kept, True, reasons, handed, question)
+        return Wasted(first, block, not kept, True, reasons, handed, question)
     if kept:
         return None
     if all(_consumed(f) or _feeds(f, watched) for f in watched) and any(_consumed(f) for f in watched):
         question = f"what `{handed[0]}` does with the result" if handed else ""
-        return Wasted(first, watched, block, not handed, passed or bool(handed), reasons, handed, question)
+        return Wasted(first, block, not handed, passed or bool(handed), reasons, handed, question)
     if loop is None and all(u.how == "dropped" for f in watched for u in f.uses) and first.certain and first.uses:
         reasons = [(first.node, "the result is dropped")]
         question = "whether only hooks or side effects of the forward pass are wanted"
-        return Wasted(first, watched, first.stmt, False, False, reasons, (), question)
+        return Wasted(first, first.stmt, False, False, reasons, (), question)
     return None
 
 

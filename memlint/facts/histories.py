@@ -49,7 +49,7 @@ def histories(facts: FileFacts) -> Iterator[History]:
                 # A bare name of unknown kind may be a connection or a token that is handed around.
                 data = stored(growth.value) != "unknown" or not isinstance(growth.item, n.Name)
                 if growth.loops and data and inits[0][0] is not scope:
-                    yield _unbounded_queue(scope, growth, *inits[0])
+                    yield _unbounded_queue(scope, growth, inits[0][1])
                 continue
             outer = [loop for loop in growth.loops if all(loop not in init.loops for _, init in inits)]
             kinds = {loop.kind for loop in outer}
@@ -82,7 +82,7 @@ def _handed_on(scope: Scope, growth: Growth) -> bool:
     )
 
 
-def _unbounded_queue(scope: Scope, growth: Growth, init_scope: Scope, init: Init) -> History:
+def _unbounded_queue(scope: Scope, growth: Growth, init: Init) -> History:
     reasons: list[tuple[object, str]] = [(growth.node, f"`{scope.name}` puts into it in a loop, as fast as it can")]
     return History(scope, growth, "unknown", True, reasons, made_at=init.node)
 

@@ -158,8 +158,6 @@ class Recorder:
 
     def note_forward(self) -> None:
         """A module runs here: the innermost loop goes over data."""
-        for loop in self.loops:
-            loop.forwards += 1
         if self.loops and self.loops[-1].kind in (ITEMS, WHILE):
             self.loops[-1].kind = DATA
 

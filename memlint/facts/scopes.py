@@ -27,7 +27,6 @@ class Class_:
     methods: dict[str, Scope] = field(default_factory=dict)
     attributes: dict[str, Value] = field(default_factory=dict)
     hints: dict[str, Value] = field(default_factory=dict)
-    fields: dict[str, n.Expr] = field(default_factory=dict)
 
     def is_module(self, file_classes: dict[str, Class_], seen: frozenset[str] = frozenset()) -> bool:
         """Whether it derives from a module class that is known or in this file."""
@@ -182,8 +181,6 @@ def _enter(
             _enter(stmt.body, scope, inner, f"{qualname}.", names, scopes, classes)
         elif isinstance(stmt, n.Global):
             scope.globals.update(stmt.names)
-        elif owner is not None and isinstance(stmt, n.Declare) and isinstance(stmt.target, n.Name):
-            owner.fields[stmt.target.id] = stmt.annotation
         elif owner is None and scope.is_module_body and isinstance(stmt, n.Assign) and _renames(stmt, names):
             pass
         elif owner is None and isinstance(stmt, (n.Assign, n.For, n.With, n.Augment)):

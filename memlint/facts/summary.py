@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from memlint.facts import FileFacts, Scope
 from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
-from memlint.facts import values as v
-from memlint.facts.events import ENDLESS, OFF, ON, RANGE, REPEATING, WHILE, CallSite, Shrink
+from memlint.facts.events import ENDLESS, OFF, RANGE, REPEATING, WHILE, CallSite, Shrink
 from memlint.rule import Spot
 
 FunctionId = tuple[str, str]
@@ -87,7 +86,6 @@ class FunctionSummary:
     bounds: tuple[Bound, ...]
     moved: tuple[Moved, ...]
     ranges: tuple[Range, ...]
-    reads: frozenset[str]
     hooks: tuple[str, ...]
     trains: bool
     switches_grad_off: bool
@@ -103,9 +101,7 @@ class ClassSummary:
     module: str
     name: str
     bases: tuple[str, ...]
-    methods: frozenset[str]
     is_module: bool
-    attributes: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +125,9 @@ def summarize(facts: FileFacts) -> Summary:
     )
     functions = tuple(_function(facts, scope, i, rebound) for i, scope in enumerate(facts.all_scopes()))
     classes = tuple(
-        ClassSummary(
-            facts.names.module, cls.name, tuple(cls.bases), frozenset(cls.methods), cls.is_module(facts.classes),
-            tuple((name, a.path or a.kind) for name, a in cls.attributes.items() if a.path or a.kind),
-        )
+        ClassSummary(facts.names.module, cls.name, tuple(cls.bases), cls.is_module(facts.classes))
         for cls in facts.classes.values()
-    )  # fmt: skip
+    )
     return Summary(facts.path, facts.names.module, functions, classes)
 
 
@@ -161,7 +154,6 @@ def _function(facts: FileFacts, scope: Scope, number: int, rebound: frozenset[st
             for i, c in enumerate(events.contracts)
             if c.parameter and (c.low or c.high)
         ),
-        reads=frozenset(r.holder for r in events.reads if r.how != "length"),
         hooks=tuple(hook.rpartition(".")[2] for hook in events.hooks),
         trains=bool(events.training),
         switches_grad_off=_switches(facts, scope),
@@ -211,9 +203,3 @@ def _switches(facts: FileFacts, scope: Scope) -> bool:
         if isinstance(func, (n.Name, n.Attr)) and facts.names.path(n.dotted(func)) in k.GRAD_OFF | k.GRAD_SET:
             return True
     return any(_switches(facts, inner) for inner in scope.inner)
-
-
-__all__ = [
-    "ON", "Argument", "Bound", "Call", "ClassSummary", "FunctionId", "FunctionSummary", "Moved", "Range", "Summary",
-    "summarize", "v",
-]  # fmt: skip

@@ -82,7 +82,6 @@ class Value(NamedTuple):
 ANYTHING = Value()
 A_NUMBER = Value(NUMBER)
 A_STRING = Value(STRING)
-A_NONE = Value(NONE)
 
 
 def join(a: Value, b: Value) -> Value:

@@ -110,15 +110,21 @@ class PerStep:
 
     function: FunctionId
     any_loop: bool = False
+    uncalled: bool = False
 
     def settle(self, project: Project) -> Answer:
-        """By the call graph; a function that no loop is seen to repeat is taken not to."""
+        """By the call graph; a function that no loop is seen to repeat is taken not to.
+
+        uncalled: unless nothing is seen to call it at all.
+        """
         found = project.per_step.get(self.function)
         if found is not None:
             return holds(found)
         found = project.in_some_loop.get(self.function)
         if found is not None and self.any_loop:
             return unknown("whether that loop runs for long", found)
+        if self.uncalled and not project.callers.get(self.function):
+            return unknown(f"whether `{self.function[1]}` is called in each step")
         return REFUTED
 
 
@@ -179,6 +185,12 @@ class Open:
 _NOWHERE = Spot("", 0, "", 0)
 
 
+def _call(name: str, path: str, receiver: str, on_self: bool) -> Call:
+    """A call as far as it takes to find the function that it means."""
+    last = name.rpartition(".")[2]
+    return Call(last, path, receiver, on_self, "", (), False, False, False, False, _NOWHERE, (), ())
+
+
 @dataclass(frozen=True, slots=True)
 class DemandsRange:
     """The function that is called tests the range of this argument."""
@@ -191,21 +203,7 @@ class DemandsRange:
 
     def settle(self, project: Project) -> Answer:
         """Refuted where no function that is meant does; the bounds are filled in for the fixer."""
-        call = Call(
-            self.name.rpartition(".")[2],
-            self.path,
-            self.receiver,
-            self.on_self,
-            "",
-            (),
-            False,
-            False,
-            False,
-            False,
-            _NOWHERE,
-            (),
-            (),
-        )
+        call = _call(self.name, self.path, self.receiver, self.on_self)
         demand, sure = project.demands(call, self.argument)
         if demand is None:
             return REFUTED
@@ -213,7 +211,7 @@ class DemandsRange:
         facts = (("low", demand.low), ("high", demand.high), ("excluded", demand.excluded))
         if sure:
             return Answer(Verdict.HOLDS, reasons, facts=facts)
-        question = f"whether this `{call.name}` is the one that is meant; an annotation of the object would say so"
+        question = _WHICH.format(name=call.name)
         return Answer(Verdict.UNKNOWN, reasons, question, facts)
 
 
@@ -237,3 +235,64 @@ class CalleeKeepsGrad:
     def settle(self, project: Project) -> Answer:
         """By the name alone: good enough to stay silent."""
         return REFUTED if self.name in project.switching else holds()
+
+
+@dataclass(frozen=True, slots=True)
+class NothingTrainsOn:
+    """No backward pass starts from what the container or running sum holds."""
+
+    holder: str
+
+    def settle(self, project: Project) -> Answer:
+        """Refuted where one does, or where a caller that trains is handed what was computed from it."""
+        for function, drawn in project.drawn(self.holder):
+            if drawn.how == "trained":
+                return REFUTED
+            if drawn.how == "returned" and any(project.trains(c.function) for c in project.callers.get(function, ())):
+                return REFUTED
+        return holds()
+
+
+@dataclass(frozen=True, slots=True)
+class SomeCallerPassesGraph:
+    """Some caller passes a value with a graph for this parameter."""
+
+    function: FunctionId
+    parameter: str
+
+    def settle(self, project: Project) -> Answer:
+        """Refuted where all known callers pass values that have none."""
+        passed = project.passed_to(self.function, self.parameter)
+        unsure = False
+        for caller, argument in passed:
+            if argument.attached and project.grad_on(caller.call) and caller.function not in project.under_no_grad:
+                reason = Reason(caller.call.spot, f"`{self.parameter}` carries a graph here")
+                return holds(reason) if caller.sure else unknown(_WHICH.format(name=caller.call.name), reason)
+            unsure |= argument.kind in (v.UNKNOWN, v.OUTPUT, v.TENSOR) and project.grad_on(caller.call)
+        if passed and not unsure:
+            return REFUTED
+        return unknown(f"whether what callers pass for `{self.parameter}` carries a graph")
+
+
+_WHICH = "whether this `{name}` is the one that is meant; an annotation of the object would say so"
+
+
+@dataclass(frozen=True, slots=True)
+class CalleeKeeps:
+    """What is called keeps this argument beyond the call."""
+
+    name: str
+    path: str
+    receiver: str
+    on_self: bool
+    argument: int | str
+
+    def settle(self, project: Project) -> Answer:
+        """Refuted where no function that is surely meant does."""
+        found = project.keeps(_call(self.name, self.path, self.receiver, self.on_self), self.argument)
+        if found is None:
+            return REFUTED
+        target, keeping = found
+        if NothingTrainsOn(keeping.holder).settle(project) is REFUTED:
+            return REFUTED
+        return holds(Reason(keeping.spot, f"`{target[1]}` keeps `{keeping.parameter}` here"))

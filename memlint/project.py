@@ -18,8 +18,10 @@ from memlint.facts.summary import (
     Bound,
     Call,
     ClassSummary,
+    Drawn,
     FunctionId,
     FunctionSummary,
+    Keeping,
     Moved,
     Range,
     Summary,
@@ -55,6 +57,7 @@ class Project:
         self._of_class: dict[str, list[FunctionId]] = defaultdict(list)
         self._bounds: dict[str, list[tuple[FunctionId, Bound]]] = defaultdict(list)
         self._moved: dict[str, list[Moved]] = defaultdict(list)
+        self._drawn: dict[str, list[tuple[FunctionId, Drawn]]] = defaultdict(list)
         self._subclasses: dict[str, set[str]] = defaultdict(set)
         self._families: dict[str, list[str]] = {}
         for summary in summaries:
@@ -82,6 +85,8 @@ class Project:
                 self._of_class[function.owner].append(function.id)
             for bound in function.bounds:
                 self._bounds[bound.holder.removesuffix("[]")].append((function.id, bound))
+            for drawn in function.drawn:
+                self._drawn[drawn.holder].append((function.id, drawn))
             for moved in function.moved:
                 self._moved[moved.holder.removesuffix("[]")].append(moved)
         for cls in summary.classes:
@@ -265,6 +270,22 @@ class Project:
         attribute = holder.removesuffix("[]").rpartition(".")[2] if holder.startswith("class:") else ""
         names = [*self.aliases(holder), *self.aliases(f"attr:{attribute}")]
         return [found for alias in names for found in self._bounds.get(alias, ())]
+
+    def drawn(self, holder: str) -> list[tuple[FunctionId, Drawn]]:
+        """What is done with the values of a container or a running sum, under any of its names."""
+        attribute = holder.rpartition(".")[2] if holder.startswith("class:") else ""
+        names = [*self.aliases(holder), *self.aliases(f"attr:{attribute}")]
+        return [found for alias in names for found in self._drawn.get(alias, ())]
+
+    def keeps(self, call: Call, argument: int | str) -> tuple[FunctionId, Keeping] | None:
+        """The surely meant callee that keeps this argument beyond the call."""
+        targets, sure = self.resolve(call)
+        for target in targets if sure else ():
+            parameter = self._parameter(target, call, argument)
+            for keeping in self.functions[target].keeps:
+                if keeping.parameter == parameter:
+                    return target, keeping
+        return None
 
     def moved(self, holder: str) -> list[Moved]:
         """Where a list of tensors is concatenated and taken to the CPU."""

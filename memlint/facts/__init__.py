@@ -30,6 +30,10 @@ _ANNOTATIONS: dict[str, dict[str, Any]] = {
 }
 
 
+_DEEPEST = 20
+"""How many calls deep functions are read before their callers."""
+
+
 class FileFacts:
     """The interpreted file: its scopes with their events, its classes, its names."""
 
@@ -43,9 +47,19 @@ class FileFacts:
         self.functions = {s.name: s for s in self.scopes if s.owner is None and s.parent is self.top}
         self.grad_off_names = frozenset(self._grad_off_helpers())
         for scope in (self.top, *self.scopes):
-            learn_hints(scope)
+            learn_hints(scope, self.names)
+        self._read: set[int] = set()
+        self._depth = 0
         for scope in sorted((self.top, *self.scopes), key=_reading_order):
+            self.interpret(scope)
+
+    def interpret(self, scope: Scope) -> None:
+        """Read a function, unless that was done: a caller that wants to know what it hands back reads it first."""
+        if id(scope) not in self._read and self._depth < _DEEPEST:
+            self._read.add(id(scope))
+            self._depth += 1
             Flow(self, scope).run()
+            self._depth -= 1
 
     def all_scopes(self) -> Iterator[Scope]:
         """The module's body and every function."""

@@ -6,6 +6,7 @@ from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts import values as v
 from memlint.facts.events import ON, STRUCTURE, CallSite
+from memlint.facts.library import drawn_by
 from memlint.facts.methods import Methods, is_plain
 from memlint.facts.scopes import Scope
 from memlint.facts.tensor_names import TENSOR_NAMES
@@ -38,6 +39,7 @@ class Calls(Methods):
             site = self.site(expr, method or text, path, owner, on_self, args, keywords, layer)
         self._note_owner(site, receiver if method else callee)
         self._note_training(expr, method, path, receiver, args)
+        drawn = drawn_by(args, keywords)
         graph = frozenset[int]().union(*(v.graph_of(a) for a in args), *(v.graph_of(a) for _, a in keywords))
         if path:
             known = self._by_path(expr, path, args, keywords, graph)
@@ -48,32 +50,45 @@ class Calls(Methods):
             if known is not None:
                 return known
         if callee.kind == v.MODULE:
-            return self._run(expr, text, callee, graph)
+            return self._run(expr, text, callee, graph, v.attached(Value(parts=tuple(args)))).but(drawn=drawn)
         if method:
             known = self._by_method(expr, method, receiver, callee, args, keywords, graph)
             if known is not None:
                 return known
-        return self._unknown(expr, text, receiver, callee, path, on_self, args, graph)
+        value = self._unknown(expr, text, receiver, callee, path, on_self, args, keywords, graph, drawn)
+        carries = value.kind not in (v.NUMBER, v.STRING, v.ARRAY, v.NONE) and value.grad != v.DETACHED
+        return value.but(drawn=value.drawn | drawn | receiver.drawn) if carries else value
 
-    def _run(self, expr: n.Call, text: str, callee: Value, graph: frozenset[int]) -> Value:
+    def _run(self, expr: n.Call, text: str, callee: Value, graph: frozenset[int], fed: bool) -> Value:
         if callee.frozen:  # without parameters that need gradients there is only its input's graph
             self.use(graph, "passed", expr, text)
-            return Value(v.TENSOR, origins=graph, device=callee.device, zero_d=callee.zero_d)
+            grad = v.ATTACHED if fed else ""
+            return Value(v.TENSOR, origins=graph, device=callee.device, zero_d=callee.zero_d, grad=grad)
         return self._forward(expr, text, True, f"`{text or 'this'}` is a module", graph, callee)
 
     # -- everything else -----------------------------------------------------------------------------------------
 
     def _unknown(self, expr: n.Call, text: str, receiver: Value, callee: Value, path: str, on_self: bool,
-                 args: list[Value], graph: frozenset[int]) -> Value:  # fmt: skip
+                 args: list[Value], keywords: list[tuple[str, Value]], graph: frozenset[int], drawn: frozenset[str]
+                 ) -> Value:  # fmt: skip
         own = self._own_function(expr, text, on_self, receiver)
+        if own is not None and (own.parent is None or own.parent.is_module_body):
+            self.file.interpret(own)
         if own is not None and own.events.frozen and any(a.kind == v.MODULE for a in args):
             self._once(("frozen", id(expr)), lambda: expr, self.events.frozen)  # a helper that freezes what it is given
-        self._pass(expr, text, graph, args)
-        if own is not None and own.returns.grad == v.ATTACHED and self.mode == ON:
+        if own is not None and _without_graph(own.returns):
+            self.use(graph, "consumed", expr, f"{text}()")
+            self.draw(drawn, "detached", expr)
+            return own.returns.but(holder="", source="")
+        self._pass(expr, text, graph, args, drawn)
+        if own is not None and v.attached(own.returns) and self.mode == ON:
             value = self._forward(expr, text, True, f"`{text}()` hands back a module's output", graph, ANYTHING)
             for origin in value.origins - graph:
                 self.events.forwards[origin].indirect = True
-            return own.returns.but(origins=value.origins, holder="", source="", item=None)
+                self.events.forwards[origin].ran = bool(own.events.backwards)
+            if own.events.backwards:
+                self.note_step()
+            return _carrying(own.returns, value.origins, drawn).but(holder="", source="")
         given = next((a.source for a in args if a.kind == v.MODULE and a.source and len(args) > 1), "")
         walks_layers = bool(self.loops) and self.loops[-1].kind == STRUCTURE
         if given and not path.startswith(k.NEUTRAL_PACKAGES) and given != self.scope.self_name and not walks_layers:
@@ -83,7 +98,7 @@ class Calls(Methods):
                 self.events.forwards[origin].through = True
             return own.returns.but(origins=value.origins, holder="", source="") if own is not None else value
         if own is not None:
-            return own.returns.but(origins=graph, holder="", source="", sums=v.NO_IDS)
+            return _carrying(own.returns, graph, drawn).but(origins=graph, holder="", source="", sums=v.NO_IDS)
         if isinstance(expr.func, n.Name) and expr.func.id == self.scope.self_name and self._owner_is_module():
             return self._forward(expr, text, True, "the class is a module and calls itself", graph, callee)
         given_data = not all(is_plain(a) for a in args) or bool(expr.keywords)
@@ -99,7 +114,9 @@ class Calls(Methods):
             return value
         if path and not graph and path.rpartition(".")[2][:1].isupper():  # an object of a class of another file
             return Value(path=path, holder=f"made:{self.scope.qualname}:{len(self.loops)}")
-        return Value(origins=graph, kind=v.OUTPUT if graph else v.UNKNOWN)
+        # A loss of one's own is called as torch's is, and hands back one number unless it is asked for each row's.
+        loss = text.rpartition(".")[2] in k.LOSSES and dict(keywords).get("reduction", ANYTHING).const != "none"
+        return Value(origins=graph, kind=v.OUTPUT if graph else v.UNKNOWN, zero_d=loss)
 
     def _note_owner(self, site: CallSite, owner: Value) -> None:
         """How long the object lives that a call is made on."""
@@ -165,9 +182,39 @@ class Calls(Methods):
         trains = path in k.TRAINING_PATHS or method in k.TRAINING_METHODS
         if method == "requires_grad_" and args and args[0].const is False:
             return
-        if method == "step" and (receiver.kind == v.OPTIMIZER or any(v.graph_of(arg) for arg in args)):
+        closure = bool(expr.args) and n.dotted(expr.args[0]) in {inner.name for inner in self.scope.inner}
+        if method == "step" and (receiver.kind == v.OPTIMIZER or closure or any(v.graph_of(arg) for arg in args)):
             trains = True
         if trains:
             self._once(("training", id(expr)), lambda: expr, self.events.training)
+            if method in k.BACKWARD_METHODS or path in k.BACKWARD_PATHS:
+                start = expr.args or ([expr.func.value] if isinstance(expr.func, n.Attr) else [])
+                from_args = [*args[:1]] if method != "backward" or path or receiver.kind not in v.TENSOR_LIKE else []
+                self.backward(expr, [receiver, *from_args], [*start[:1], *_receiver(expr)])
             if method in ("backward", "manual_backward", "step"):
                 self.note_step()
+
+
+def _receiver(expr: n.Call) -> list[n.Expr]:
+    return [expr.func.value] if isinstance(expr.func, n.Attr) else []
+
+
+def _without_graph(value: Value) -> bool:
+    """Whether a function of this file always hands back plain or detached values."""
+    inside = [*(value.parts or ()), *((value.item,) if value.item is not None else ())]
+    if value.kind in v.CONTAINERS | {v.TUPLE} and inside:
+        return all(_without_graph(part) for part in inside)
+    if value.kind in (v.ARRAY, v.NUMBER, v.STRING):
+        return True
+    return value.kind == v.TENSOR and value.grad == v.DETACHED
+
+
+def _carrying(value: Value, origins: frozenset[int], drawn: frozenset[str]) -> Value:
+    """What a function handed back: each part that may have a graph has it from the arguments and these passes."""
+    if value.parts is None and value.item is None:
+        if value.grad == v.DETACHED or value.kind in (v.NUMBER, v.STRING, v.ARRAY, v.NONE):
+            return value
+        return value.but(origins=origins, drawn=value.drawn | drawn)
+    parts = tuple(_carrying(part, origins, drawn) for part in value.parts) if value.parts is not None else None
+    item = _carrying(value.item, origins, drawn) if value.item is not None else None
+    return value.but(parts=parts, item=item)

@@ -100,3 +100,17 @@ class UnclampedSum:
     high: str
     augmented: bool = False
     excluded: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptGraph:
+    """A value that is stored, added up or passed on together with its graph.
+
+    value: span of the expression to detach.
+    structure: it is, or may be, no plain tensor: a dict or a tuple of tensors, or a number now and then.
+    ran: its backward pass has run, so that nobody can train on it any more.
+    """
+
+    value: Span
+    structure: bool
+    ran: bool

@@ -63,6 +63,7 @@ class Evaluator(Calls):
             return self._own_attribute(expr.attr, text)
         if expr.attr == "data":
             self.use(v.graph_of(base), "consumed", expr, ".data")
+            self.draw(base.drawn, "detached", expr)
             return base.detached()
         if expr.attr in k.METADATA:
             return Value(v.DEVICE, device=base.device) if expr.attr == "device" else ANYTHING
@@ -75,14 +76,16 @@ class Evaluator(Calls):
             if expr.attr in ("T", "mT", "H", "real", "imag"):
                 return base
             return base.but(kind=v.TENSOR if base.kind == v.TENSOR else v.OUTPUT, source=text, parts=None)
-        return Value(source=text, holder=f"attr:{expr.attr}", device=base.device)
+        holder = f"attr:{expr.attr}"
+        return Value(source=text, holder=holder, device=base.device, drawn=frozenset({holder}))
 
     def _own_attribute(self, attr: str, text: str) -> Value:
         owner = self.scope.owner
         assert owner is not None
         value = owner.attributes.get(attr, ANYTHING)
         value = _with_hint(value, owner.hints.get(attr))
-        return value.but(source=text, holder=value.holder or f"class:{owner.name}.{attr}")
+        holder = value.holder or f"class:{owner.name}.{attr}"
+        return value.but(source=text, holder=holder, drawn=value.drawn | {holder})
 
     def _attr_value(self, text: str, value: Value) -> Value:
         first, _, rest = text.partition(".")
@@ -128,15 +131,16 @@ class Evaluator(Calls):
         if op == "Add" and v.NUMBER not in (left.kind, right.kind) and not whole and not _mixes(left_expr, right_expr):
             sums = both | {self.open_sum(node, left_expr, right_expr, augmented, bool(tensors))}
         if not tensors and not origins and v.UNKNOWN in (left.kind, right.kind):
-            return Value(sums=sums)
+            return Value(sums=sums, drawn=left.drawn | right.drawn)
         return Value(
             kind=v.TENSOR if tensors or origins else v.UNKNOWN,
             device=left.device if left.device == right.device else left.device or right.device,
-            grad=v.ATTACHED if v.ATTACHED in (left.grad, right.grad) else "",
+            grad=_grad_of(left, right),
             zero_d=(left.zero_d or left.kind == v.NUMBER) and (right.zero_d or right.kind == v.NUMBER),
             origins=origins,
             sums=sums,
             integral=left.integral and right.integral,
+            drawn=left.drawn | right.drawn,
         )
 
     def _compare(self, expr: n.Compare) -> Value:
@@ -145,6 +149,7 @@ class Evaluator(Calls):
             return v.A_NUMBER
         origins = frozenset[int]().union(*(v.graph_of(part) for part in parts))
         self.use(origins, "consumed", expr, "compared")
+        self.draw(frozenset[str]().union(*(part.drawn for part in parts)), "host", expr)
         if any(part.kind in v.TENSOR_LIKE for part in parts):
             return Value(v.TENSOR, grad=v.DETACHED, integral=True, zero_d=all(p.zero_d for p in parts[:1]))
         return ANYTHING
@@ -171,7 +176,7 @@ class Evaluator(Calls):
             starred = any(isinstance(e, n.Star) for e in expr.elements)
             return Value(v.TUPLE, parts=None if starred else tuple(values), item=_inside(values) if starred else None)
         kind = v.LIST if expr.kind == "list" else v.SET
-        return Value(kind, item=_inside(values))
+        return Value(kind, item=_inside(values), const="literal" if values else None)
 
     def _mapping(self, expr: n.Mapping) -> Value:
         values = []
@@ -179,6 +184,8 @@ class Evaluator(Calls):
             if key is not None:
                 self.eval(key)
             values.append(self.eval(value))
+            if key is not None:
+                self.entry(expr, value, values[-1])
         return Value(v.DICT, item=_inside(values))
 
     def _comprehension(self, expr: n.Comprehension) -> Value:
@@ -199,10 +206,13 @@ class Evaluator(Calls):
             return v.widest(list(value.parts))
         if value.kind in v.CONTAINERS or value.item is not None:
             item = value.item or ANYTHING
-            return item.but(holder=item.holder or (f"{value.holder}[]" if value.holder else ""))
+            if not value.holder:
+                return item
+            holder = value.holder.removesuffix("[]")
+            return item.but(holder=item.holder or f"{value.holder}[]", drawn=item.drawn | {holder})
         if value.kind in v.TENSOR_LIKE or value.origins:
             return value.but(source="", kind=value.kind or v.UNKNOWN)
-        return Value(holder=f"{value.holder}[]" if value.holder else "")
+        return Value(holder=f"{value.holder}[]" if value.holder else "", drawn=v.drawn_of(value))
 
     def _item(self, expr: n.Item) -> Value:
         base, index = self.eval(expr.value), self.eval(expr.index)
@@ -214,13 +224,16 @@ class Evaluator(Calls):
             return base.parts[index.const]
         if base.kind in v.CONTAINERS or base.kind == v.TUPLE:
             if isinstance(expr.index, n.Slice):
-                return base.but(holder="", parts=None, item=v.widest(list(base.parts)) if base.parts else base.item)
+                item = v.widest(list(base.parts)) if base.parts else base.item
+                drawn = v.drawn_of(base)
+                return base.but(holder="", parts=None, item=item.but(drawn=drawn) if item else None, drawn=drawn)
             if base.item is None or base.item.kind not in v.CONTAINERS:
                 self.read(base.holder, "index", expr)
             return self.items_of(base)
         if base.kind in v.TENSOR_LIKE or base.origins:
             return base.but(zero_d=False, source=n.dotted(expr.value), parts=None)
-        return Value(holder=f"{base.holder}[]" if base.holder else "", device=base.device, sums=base.sums)
+        holder = f"{base.holder}[]" if base.holder else ""
+        return Value(holder=holder, device=base.device, sums=base.sums, drawn=base.drawn)
 
     def _slice(self, expr: n.Slice) -> Value:
         for part in (expr.lower, expr.upper, expr.step):
@@ -239,12 +252,16 @@ class Evaluator(Calls):
 
     def _yield(self, expr: n.Yield) -> Value:
         if expr.value is not None:
-            self.use(v.graph_of(self.eval(expr.value)), "yielded", expr, "yield")
+            value = self.eval(expr.value)
+            self.use(v.graph_of(value), "yielded", expr, "yield")
+            self.draw(v.drawn_of(value), "returned", expr)
         return ANYTHING
 
     def _text(self, expr: n.Text) -> Value:
         for part in expr.parts:
-            self.use(v.graph_of(self.eval(part)), "consumed", part, "formatted")
+            value = self.eval(part)
+            self.use(v.graph_of(value), "consumed", part, "formatted")
+            self.draw(v.drawn_of(value), "host", part)
         return v.A_STRING
 
     def _walrus(self, expr: n.Walrus) -> Value:
@@ -265,12 +282,25 @@ def _mixes(left: n.Expr, right: n.Expr) -> bool:
     return any(weight and names.count(weight) > 1 for weight in weights)
 
 
+def _grad_of(left: Value, right: Value) -> str:
+    if v.ATTACHED in (left.grad, right.grad):
+        return v.ATTACHED
+    for side, other in ((left, right), (right, left)):
+        # A setting of the object beside a detached value: a number, as far as anybody writes such things.
+        plain = other.kind == v.NUMBER or other.kind == v.UNKNOWN and other.holder.startswith("class:")
+        if side.grad == v.DETACHED and (plain or other.grad == v.DETACHED):
+            return v.DETACHED
+    return ""
+
+
 def _inside(values: list[Value]) -> Value | None:
     return v.widest(values) if values else None
 
 
 def _with_hint(value: Value, hint: Value | None) -> Value:
     """Usage fills what the flow does not know."""
+    if hint is not None and value.kind == v.TENSOR == hint.kind and not value.grad:
+        return value.but(grad=hint.grad, zero_d=hint.zero_d or value.zero_d)
     if hint is None or value.kind not in (v.UNKNOWN, v.OUTPUT, v.NONE):
         return value
     if hint.kind == v.MODULE and value.origins:

@@ -40,7 +40,7 @@ class Forward:
 
     certain: the receiver is proved to be a module; else `question` says what is unknown.
     parameter: the parameter of this function that is called, for the project to say what is passed.
-    indirect: a function of this file runs the module and hands back its output.
+    indirect: a function of this file runs the module and hands back its output. ran: and runs the backward pass too.
     fed: what is called is unknown, but its input was moved to the accelerator for it.
     through: a module is handed to something that may run it.
     helpers: context managers around the call that could switch gradients off.
@@ -60,6 +60,7 @@ class Forward:
     through: bool = False
     fed: bool = False
     indirect: bool = False
+    ran: bool = False
     uses: list[Use] = field(default_factory=list)
 
 
@@ -77,6 +78,7 @@ class Growth:
     """A container that becomes larger by one statement.
 
     container: the expression; `holder` its identity; `how` append, extend, ...; item: the expression that is added.
+    `how` is accumulate for a running sum or average: what is added joins the value itself.
     key: the subscript of `d[key] = item`.
     """
 
@@ -124,6 +126,42 @@ class Read:
 
 
 @dataclass(slots=True, eq=False)
+class Draw:
+    """What was done with a value that was computed from a container, a running sum, an attribute or a parameter.
+
+    how: trained, detached (so it carried a graph), host (item, numpy, printed), returned, passed, stored.
+    detail: the callee where it is passed.
+    """
+
+    holder: str
+    how: str
+    node: Any
+    loops: tuple[Loop, ...]
+    detail: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class Backward:
+    """A backward pass. names: what is mentioned in what it starts from; origins: the forward passes it runs back."""
+
+    names: frozenset[str]
+    node: Any
+    loops: tuple[Loop, ...]
+    origins: frozenset[int]
+    keeps_graph: bool
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """A value in a dict display or a call of `dict`."""
+
+    mapping: n.Expr
+    item: n.Expr
+    value: Value
+    mode: str
+
+
+@dataclass(slots=True, eq=False)
 class SumPassed:
     """An unlimited sum is passed to a function, which may demand a range."""
 
@@ -141,7 +179,7 @@ class CallSite:
 
     path: the dotted path where known; name: its last part; receiver: the class of the object it is called on.
     made_here: this function made that object, inside the first `made_in` of the loops.
-    on: the identity of the attribute that the object is read from.
+    on: the identity of the attribute that the object is read from. dropped: nobody takes the result.
     """
 
     name: str
@@ -157,6 +195,7 @@ class CallSite:
     made_here: bool = False
     made_in: int = 0
     on: str = ""
+    dropped: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -198,6 +237,9 @@ class Events:
     shrinks: list[Shrink] = field(default_factory=list)
     inits: list[Init] = field(default_factory=list)
     reads: list[Read] = field(default_factory=list)
+    draws: list[Draw] = field(default_factory=list)
+    backwards: list[Backward] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
     calls: list[CallSite] = field(default_factory=list)
     sums: list[Sum] = field(default_factory=list)
     contracts: list[Contract] = field(default_factory=list)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts import values as v
-from memlint.facts.evaluate import Evaluator
+from memlint.facts.binding import Binding
 from memlint.facts.events import (
     DATA,
     EPOCH,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from memlint.facts import FileFacts
 
 
-class Flow(Evaluator):
+class Flow(Binding):
     """Interprets the body of one scope."""
 
     def __init__(self, file: FileFacts, scope: Scope) -> None:
@@ -65,7 +65,8 @@ class Flow(Evaluator):
     def _parameter(self, name: str) -> Value:
         node = self.scope.node
         assert node is not None
-        value = Value(holder=f"param:{self.scope.qualname}:{name}", source=name)
+        holder = f"param:{self.scope.qualname}:{name}"
+        value = Value(holder=holder, source=name, drawn=frozenset({holder}))
         note = node.annotations.get(name)
         if note is not None:
             value = value.but(**self.file.of_annotation(note))
@@ -75,6 +76,8 @@ class Flow(Evaluator):
             return Value(v.OBJECT, path=f"{self.file.names.module}.{self.scope.owner.name}", source=name)
         if self.scope.owner is not None and self.scope.owner.bases and (self.scope.name, name) in k.HOOK_OUTPUTS:
             return value.but(kind=v.OUTPUT, device=v.ACCELERATOR, grad=v.DETACHED)
+        if self.scope.name in self.file.names.hooked and name == self.scope.params[-1] and len(self.scope.params) > 2:
+            return value.but(kind=v.OUTPUT, grad=v.ATTACHED)  # what the module that carries the hook gives out
         hint = self.scope.hints.get(name)
         if hint is not None and not value.kind:
             value = value.but(kind=hint.kind, grad=hint.grad, zero_d=hint.zero_d)
@@ -107,11 +110,19 @@ class Flow(Evaluator):
         value = self.eval(stmt.value)
         graph = v.graph_of(value)
         self.use(graph, "returned", stmt, n.dotted(stmt.value))
+        self.draw(v.drawn_of(value), "returned", stmt, n.dotted(stmt.value))
         self._read_all(value, "returned", stmt)
-        summary = v.without_ids(value)
-        if any(self.events.forwards[o].certain and not self.events.forwards[o].helpers for o in graph):
-            summary = summary.but(grad=v.ATTACHED)
-        self.scope.returns = v.join(self.scope.returns, summary)
+        self.scope.returns = v.join(self.scope.returns, v.without_ids(self._with_graphs(value)))
+
+    def _with_graphs(self, value: Value) -> Value:
+        """A value that leaves the function: outputs of forward passes become values with a graph."""
+        if any(self.events.forwards[o].certain and not self.events.forwards[o].helpers for o in value.origins):
+            value = value.but(grad=v.ATTACHED)
+        elif value.origins:
+            value = value.but(drawn=value.drawn | {v.NETWORK})
+        item = self._with_graphs(value.item) if value.item is not None else None
+        parts = tuple(self._with_graphs(part) for part in value.parts) if value.parts is not None else None
+        return value.but(item=item, parts=parts)
 
     def _read_all(self, value: Value, how: str, node: Any) -> None:
         self.read(value.holder, how, node)
@@ -120,148 +131,6 @@ class Flow(Evaluator):
             self._read_all(part, how, node)
         if value.item is not None and value.item.holder:
             self.read(value.item.holder, how, node)
-
-    def _assign(self, stmt: n.Assign) -> None:
-        value = self.eval(stmt.value)
-        if stmt.annotation is not None and not value.kind:
-            value = value.but(**self.file.of_annotation(stmt.annotation))
-        for target in stmt.targets:
-            if not self._concatenates(target, stmt, value):
-                self.bind(target, value, stmt.value)
-
-    def _concatenates(self, target: n.Expr, stmt: n.Assign, value: Value) -> bool:
-        """`x = x + [item]`, `x = np.append(x, item)`, `x = torch.cat([x, item])`: the container grows."""
-        text = n.dotted(target)
-        parts: list[n.Expr] = []
-        if not text:
-            return False
-        if isinstance(stmt.value, n.Binary) and stmt.value.op == "Add" and value.kind == v.LIST:
-            parts = [stmt.value.left, stmt.value.right]
-        elif isinstance(stmt.value, n.Call) and isinstance(stmt.value.func, n.Attr) and stmt.value.args:
-            if stmt.value.func.attr in k.GATHERING | {"append"} and value.kind in (v.ARRAY, v.TENSOR):
-                first = stmt.value.args[0]
-                parts = first.elements if isinstance(first, n.Sequence) else stmt.value.args
-        added = next((part for part in parts if n.dotted(part) != text), None)
-        if added is None or text not in [n.dotted(part) for part in parts]:
-            return False
-        old = self.env.get(text)
-        holder = (old.holder if old is not None else "") or self._holder_of(text)
-        if holder:
-            self.grow(holder, "concat", stmt, target, added, self.eval(added))
-            self.env[text] = value.but(holder=holder)
-        return bool(holder)
-
-    def _holder_of(self, text: str) -> str:
-        first, _, rest = text.partition(".")
-        owner = self.scope.owner
-        if rest and first == self.scope.self_name and owner is not None and "." not in rest:
-            return f"class:{owner.name}.{rest}"
-        if not rest and (self.scope.is_module_body or first in self.scope.globals):
-            return f"module:{self.file.names.module}:{first}"
-        return "" if rest else f"local:{self.scope.qualname}:{first}"
-
-    def bind(self, target: n.Expr, value: Value, source: n.Expr | None) -> None:
-        """An assignment to a name, attribute, item or a tuple of these."""
-        if isinstance(target, n.Sequence):
-            self._unpack(target, value, source)
-        elif isinstance(target, n.Star):
-            self.bind(target.value, Value(v.LIST, item=value), None)
-        elif isinstance(target, n.Item):
-            self._store_item(target, value, source)
-        else:
-            text = n.dotted(target)
-            if text:
-                self._store_name(text, value, target, source)
-            elif isinstance(target, n.Attr):
-                self._store_attribute(target, value)
-
-    def _unpack(self, target: n.Sequence, value: Value, source: n.Expr | None) -> None:
-        sources = (
-            source.elements if isinstance(source, n.Sequence) and len(source.elements) == len(target.elements) else None
-        )
-        for position, element in enumerate(target.elements):
-            if value.parts is not None and len(value.parts) == len(target.elements):
-                part = value.parts[position]
-            else:
-                part = self.items_of(value)
-            self.bind(element, part, sources[position] if sources else None)
-
-    def _store_name(self, text: str, value: Value, target: n.Expr, source: n.Expr | None) -> None:
-        first, _, rest = text.partition(".")
-        hint = self.scope.hints.get(text)
-        if hint is not None and hint.kind == v.MODULE and value.origins:
-            value = self._built(value)
-        owner = self.scope.owner
-        holder = self._holder_of(text)
-        if value.kind in v.CONTAINERS and not value.holder and holder:
-            old = text in self.env or self.scope.name != "__init__" and holder.startswith("class:")
-            if old:
-                self.shrink(holder, "rebind", self.stmt)
-            self.init(holder, self.stmt, value.kind, value.const == "bounded")
-            value = value.but(holder=holder)
-        elif value.kind in (v.ARRAY, v.TENSOR) and holder.startswith("class:") and self.scope.name == "__init__":
-            self.init(holder, self.stmt, value.kind, bounded=False)  # it may grow by being joined onto itself
-        elif holder and (text in self.env or holder.startswith("class:") and self.scope.name != "__init__"):
-            old_value = self.env.get(text)
-            if old_value is None or old_value.kind in v.CONTAINERS or holder.startswith("class:"):
-                self.shrink(holder, "rebind", self.stmt)
-        self.env[text] = value
-        if rest or first in self.scope.globals:
-            self.use(v.graph_of(value), "stored", self.stmt, text)
-        if rest and first != self.scope.self_name:
-            self.shrink(f"attr:{rest.rpartition('.')[2]}", "rebind", self.stmt)
-        if rest and first == self.scope.self_name and owner is not None and "." not in rest:
-            stored = v.without_ids(value).but(holder=value.holder if value.holder.startswith("class:") else "")
-            old_attr = owner.attributes.get(rest)
-            owner.attributes[rest] = stored if old_attr is None else v.join(old_attr, stored)
-        if rest.endswith("requires_grad") and value.const is not True:
-            self._once(("frozen", id(self.stmt)), lambda: self.stmt, self.events.frozen)
-
-    def _built(self, value: Value) -> Value:
-        """What is used as a module was built by the call, not computed by it: the callee is a factory."""
-        for origin in value.origins:
-            self.events.forwards[origin].mode = ""
-        return Value(v.MODULE, device=value.device)
-
-    def _store_attribute(self, target: n.Attr, value: Value) -> None:
-        self.eval(target.value)
-        if target.attr == "requires_grad" and value.const is not True:
-            self._once(("frozen", id(self.stmt)), lambda: self.stmt, self.events.frozen)
-        elif target.attr != "data":
-            self.shrink(f"attr:{target.attr}", "rebind", self.stmt)
-            self.use(v.graph_of(value), "stored", self.stmt, target.attr)
-
-    def _store_item(self, target: n.Item, value: Value, source: n.Expr | None) -> None:
-        base = self.eval(target.value)
-        self.eval(target.index)
-        name = n.dotted(target.value)
-        if isinstance(target.index, n.Compare) and name in self.env and name in n.mentioned(target.index):
-            self.env[name] = self.env[name].but(sums=v.NO_IDS)  # `x[x > high] = high` is a limit
-        if isinstance(target.index, n.Slice):
-            self.shrink(base.holder, "slice", self.stmt)
-        elif value.device == v.ACCELERATOR and _moves_own_entry(source, target, self.loops):
-            self.grow(base.holder, "moved", self.stmt, target.value, source, value)
-        elif base.kind == v.DICT and value.kind in v.CONTAINERS:
-            self.shrink(f"{base.holder}[]" if base.holder else "", "rebind", self.stmt)
-        elif base.kind == v.DICT and base.holder:
-            self.grow(base.holder, "setitem", self.stmt, target.value, source, value, target.index)
-        self.keep(target.value, base, value, self.stmt)
-
-    def _augment(self, stmt: n.Augment) -> None:
-        old = self.eval(stmt.target)
-        value = self.eval(stmt.value)
-        text = n.dotted(stmt.target)
-        if stmt.op == "Add" and old.holder and (old.kind == v.LIST or value.kind == v.LIST and old.kind == v.UNKNOWN):
-            self.grow(old.holder, "augment", stmt, stmt.target, stmt.value, self.items_of(value))
-            self.keep(stmt.target, old, self.items_of(value), stmt)
-            return
-        result = self.arithmetic(stmt, stmt.op, stmt.target, old, stmt.value, value, augmented=True)
-        if text:
-            self.env[text] = result.but(source=text)
-            if "." in text:
-                self.use(v.graph_of(value), "stored", stmt, text)
-        else:
-            self.keep(stmt.target.value if isinstance(stmt.target, n.Item) else stmt.target, old, value, stmt)
 
     def _delete(self, stmt: n.Delete) -> None:
         parts = stmt.target.elements if isinstance(stmt.target, n.Sequence) else [stmt.target]
@@ -416,17 +285,6 @@ class Flow(Evaluator):
                         if holder:
                             self.init(holder, inner, value.kind, value.const == "bounded")
                         cls.attributes.setdefault(target.id, v.without_ids(value).but(holder=holder))
-
-
-def _moves_own_entry(source: n.Expr | None, target: n.Item, loops: tuple[Loop, ...]) -> bool:
-    """`entry[key] = entry[key].to(device)`, or the value of the same key in a loop over `entry.items()`."""
-    if not (isinstance(source, n.Call) and isinstance(source.func, n.Attr) and source.func.attr in ("to", "cuda")):
-        return False
-    moved, entry = source.func.value, n.dotted(target.value) or n.root(target.value)
-    if isinstance(moved, n.Item):
-        return (n.dotted(moved.value) or n.root(moved.value)) == entry != ""
-    heads = [loop.node for loop in loops if isinstance(loop.node, n.For)]
-    return any(n.dotted(moved) in n.mentioned(head.target) and entry in n.mentioned(head.iter) for head in heads)
 
 
 def _ends(body: list[n.Stmt]) -> bool:

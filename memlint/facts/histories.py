@@ -39,11 +39,16 @@ def histories(facts: FileFacts) -> Iterator[History]:
         for growth in scope.events.growths:
             holder = growth.holder.removesuffix("[]")
             inits = made.get(holder, [])
-            if growth.guarded or growth.how in ("moved", "insert") or not inits or any(i.bounded for _, i in inits):
+            if (
+                growth.guarded
+                or growth.how in ("moved", "insert", "accumulate")
+                or not inits
+                or any(i.bounded for _, i in inits)
+            ):
                 continue
-            if growth.how == "setitem" and not _key_moves_on(growth):
+            if growth.how == "setitem" and not key_moves_on(growth):
                 continue
-            if growth.how == "add" and not _key_moves_on(growth, growth.item):
+            if growth.how == "add" and not key_moves_on(growth, growth.item):
                 continue
             if growth.how == "put":
                 # A bare name of unknown kind may be a connection or a token that is handed around.
@@ -116,7 +121,7 @@ def _made(facts: FileFacts) -> dict[str, list[tuple[Scope, Init]]]:
     return made
 
 
-def _key_moves_on(growth: Growth, key: n.Expr | None = None) -> bool:
+def key_moves_on(growth: Growth, key: n.Expr | None = None) -> bool:
     """Whether a dict's key is a new one in each step: the loop's own counter, or a count that something raises."""
     key = key or growth.key
     if key is None:

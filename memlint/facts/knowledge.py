@@ -24,6 +24,8 @@ DETACHING = names(
     "detach detach_ item tolist numpy argmax argmin argsort long int bool byte eq ne lt le gt ge nonzero "
     "isnan isinf isfinite any all sign_bit equal allclose char short multinomial bincount unique histc"
 )
+# Those of DETACHING that nobody writes on a value without a graph.
+ENDS_A_GRAPH = names("detach detach_")
 # Those of DETACHING that leave torch: the value is a plain number, list or array on the host afterwards.
 TO_HOST = names("item tolist numpy")
 DETACHING_FUNCTIONS = names(
@@ -167,6 +169,10 @@ TRAINING_PATHS = names(
     "torch.autograd.gradcheck functorch.grad torch.autograd.functional.jvp torch.autograd.functional.hvp "
     "torch.utils.checkpoint.checkpoint"
 )
+BACKWARD_METHODS = names("backward manual_backward scale_loss minimize")
+BACKWARD_PATHS = names("torch.autograd.grad torch.autograd.backward")
+# Methods that collect a value from all processes and hand it back as it was.
+ACROSS_PROCESSES = names("gather_for_metrics pad_across_processes")
 # Entry points that train when called on anything (the body is the framework's).
 TRAINING_CALLS = names("backward fit train_step training_step train_one_epoch train_epoch train_batch optimize")
 

@@ -27,8 +27,9 @@ class Library(Recorder):
         last = path.rpartition(".")[2]
         if last in k.HELPERS and args:
             self.use(graph, "consumed", expr, f"{last}()")
+            self.draw(v.drawn_of(args[0]), "detached", expr)
             device = v.CPU if last == "to_cpu" else args[0].device
-            return args[0].but(grad=v.DETACHED, origins=v.NO_IDS, device=device, holder="", item=None)
+            return args[0].detached().but(device=device, holder="", item=None, parts=None)
         if path in k.GRAD_OFF:
             return Value(v.GRAD_MODE, const=OFF)
         if path in k.GRAD_ON:
@@ -57,7 +58,7 @@ class Library(Recorder):
             if kind == v.MODULE and (cls.without_parameters(self.file.names) or cls.freezes()):
                 return Value(kind, path=path, frozen=True)
             holder = f"made:{self.scope.qualname}:{len(self.loops)}"
-            self._pass(expr, path, graph, args) if kind == v.OBJECT else None
+            self._pass(expr, path, graph, args, drawn_by(args, keywords)) if kind == v.OBJECT else None
             return Value(kind, path=path, holder=holder, origins=graph if kind == v.OBJECT else v.NO_IDS)
         if self._makes_module(path, last):
             plain = path.startswith("torch.nn.") and last.startswith(k.WITHOUT_PARAMETERS) or last.endswith("Loss")
@@ -66,6 +67,7 @@ class Library(Recorder):
             return self._torch(expr, path, last, args, keywords, graph)
         if path.startswith(k.ARRAY_PACKAGES):
             self.use(graph, "consumed", expr, last)
+            self.draw(drawn_by(args, keywords), "host", expr)
             self._gathered(args, expr)
             return Value(v.ARRAY, item=None)
         if last in k.GATHERING and args and args[0].item is not None:
@@ -92,7 +94,9 @@ class Library(Recorder):
         if path.startswith(("torch.cuda.", "torch.backends.", "torch.distributed.", "torch.utils.")):
             return ANYTHING
         if path.startswith("torch.distributions."):
-            return Value(v.TENSOR, path=path, origins=graph)
+            return Value(
+                v.TENSOR, path=path, origins=graph, grad=_grad_of(args, keywords), drawn=drawn_by(args, keywords)
+            )
         if last in k.CREATORS:
             grad = v.ATTACHED if named.get("requires_grad", ANYTHING).const is True else v.DETACHED
             if last in ("tensor", "as_tensor"):
@@ -112,7 +116,8 @@ class Library(Recorder):
             first = self.items_of(first)
             self.read(first.holder, "gathered", expr)
         result = Value(
-            v.TENSOR, grad=v.ATTACHED if graph or first.grad == v.ATTACHED else "", device=first.device, origins=graph,
+            v.TENSOR, grad=_grad_of([first, *args], keywords), device=first.device, origins=graph,
+            drawn=first.drawn | drawn_by(args, keywords),
             zero_d=last in k.LOSSES or last in k.REDUCING and len(args) == 1 and not keywords, gathered=gathered,
             sums=first.sums if last in ("clone", "squeeze", "unsqueeze") else v.NO_IDS,
             integral=last in ("round", "floor", "trunc", "ceil") and first.integral,
@@ -143,6 +148,9 @@ class Library(Recorder):
         elif kind == "dict" and expr.args and isinstance(expr.args[0], n.Lambda):
             item = self.eval(expr.args[0].body)
         values = [value for name, value in keywords if name not in ("maxlen", "maxsize")]
+        if kind == "dict":
+            for (_, written), (_, value) in zip(expr.keywords, keywords, strict=True):
+                self.entry(expr, written, value)
         if kind == "dict" and values:
             item = v.widest(values)
         bound = (
@@ -164,6 +172,7 @@ class Library(Recorder):
             return self._container(k.CONTAINER_PATHS[name], expr, args, keywords)
         if name in _HOST_CASTS:
             self.use(graph, "consumed", expr, f"{name}()")
+            self.draw(drawn_by(args, keywords), "host", expr)
             return v.A_STRING if name in ("str", "repr", "format") else v.A_NUMBER
         if name in ("sum", "max", "min", "abs", "pow"):
             for arg in args:
@@ -190,12 +199,17 @@ class Library(Recorder):
             return Value(v.NUMBER) if name == "len" else ANYTHING
         return None
 
-    def _pass(self, expr: n.Call, text: str, graph: frozenset[int], args: list[Value]) -> None:
+    def _pass(
+        self, expr: n.Call, text: str, graph: frozenset[int], args: list[Value], drawn: frozenset[str] = v.NO_NAMES
+    ) -> None:
         last = text.rpartition(".")[2]
         if last not in k.LOGGERS:
             dropped = isinstance(self.stmt, n.Do) and self.stmt.value is expr
             how = "stored" if last in k.GROWING else "handed" if dropped else "passed"
             self.use(graph, how, expr, text)
+            self.draw(drawn, "passed", expr, text)
+        else:
+            self.draw(drawn, "host", expr)
         for arg in args:
             self.read(arg.holder, "passed", expr)
             self.read(arg.gathered, "gathered", expr)
@@ -204,3 +218,13 @@ class Library(Recorder):
         for arg in args:
             self.read(arg.gathered, "numpy", expr)
             self.read(arg.holder, "other", expr)
+
+
+def _grad_of(args: list[Value], keywords: list[tuple[str, Value]]) -> str:
+    """A function of torch gives a graph where one of its inputs, or what a list among them holds, carries one."""
+    return v.ATTACHED if any(v.attached(value) for value in (*args, *(value for _, value in keywords))) else ""
+
+
+def drawn_by(args: list[Value], keywords: list[tuple[str, Value]]) -> frozenset[str]:
+    """What the arguments of a call were computed from."""
+    return frozenset[str]().union(*(v.drawn_of(value) for value in (*args, *(value for _, value in keywords))))

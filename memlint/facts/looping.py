@@ -27,7 +27,7 @@ def kind_of_for(stmt: n.For, iterable: Value, innermost: Value) -> str:
     expr = without_wrappers(stmt.iter)
     if v.LOADER in (iterable.kind, innermost.kind):
         return DATA
-    if isinstance(expr, n.Sequence):
+    if isinstance(expr, n.Sequence) or isinstance(expr, n.Name) and innermost.const == "literal":
         return CONSTANT
     if isinstance(expr, n.Call):
         name = n.dotted(expr.func).rpartition(".")[2] or getattr(expr.func, "attr", "")

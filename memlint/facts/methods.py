@@ -8,7 +8,7 @@ from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts import values as v
 from memlint.facts.events import MAYBE, OFF, ON
-from memlint.facts.library import Library
+from memlint.facts.library import Library, drawn_by
 from memlint.facts.values import ANYTHING, Value
 
 
@@ -49,6 +49,8 @@ class Methods(Library):
             return v.A_STRING if receiver.kind == v.STRING else v.A_NUMBER
         if method in k.LOGGERS or method in k.METADATA:
             return ANYTHING
+        if method in k.ACROSS_PROCESSES and args:
+            return args[0].but(holder="")
         if method in k.DETACHING and receiver.sums:
             return Value(v.TENSOR, sums=receiver.sums)
         return None
@@ -96,7 +98,7 @@ class Methods(Library):
         if cls is None:
             return False
         if method in cls.methods:
-            return cls.methods[method].returns.grad == v.ATTACHED
+            return v.attached(cls.methods[method].returns)
         return cls.attributes.get(method, ANYTHING).kind == v.MODULE
 
     def _target_device(self, method: str, expr: n.Call, args: list[Value], keywords: list[tuple[str, Value]]) -> str:
@@ -139,7 +141,9 @@ class Methods(Library):
             base = base.value
         is_local = name in self.scope.local_names and name not in self.scope.params and name in self.env
         if is_local and isinstance(base, n.Name):
-            self.env[name] = _with_inside(self.env[name], container, value)
+            grown = self.env[name]
+            grown = grown.but(const=None) if grown.const == "literal" else grown
+            self.env[name] = _with_inside(grown, container, value)
             return
         self.use(v.graph_of(value), "stored", node, n.dotted(container) or name)
         if name == self.scope.self_name and self.scope.owner is not None:
@@ -176,6 +180,7 @@ class Methods(Library):
             return ANYTHING
         if method == "sample" and receiver.path.startswith("torch.distributions."):
             self.use(origins, "consumed", expr, ".sample()")
+            self.draw(receiver.drawn, "host", expr)
             return Value(v.TENSOR, grad=v.DETACHED, integral=receiver.path.endswith(("Categorical", "Bernoulli")))
         if method in k.METADATA:
             return v.A_NUMBER if args or method in ("numel", "dim", "nelement") else ANYTHING
@@ -191,9 +196,14 @@ class Methods(Library):
         if receiver.gathered and method not in k.RESHAPING:
             self.read(receiver.gathered, "computed", expr)
             receiver = receiver.but(gathered="")
-        tensor = receiver.but(kind=v.TENSOR, source="", parts=None, origins=origins, item=None, holder="")
+        attached = receiver.grad == v.ATTACHED or any(v.attached(a) for a in args)
+        tensor = receiver.but(
+            kind=v.TENSOR, source="", parts=None, origins=origins, item=None, holder="",
+            drawn=receiver.drawn | drawn_by(args, keywords), grad=v.ATTACHED if attached else receiver.grad,
+        )  # fmt: skip
         if method in k.DETACHING:
             self.use(origins, "consumed", expr, f".{method}()")
+            self.draw(receiver.drawn, "detached" if method in k.ENDS_A_GRAPH else "host", expr)
             if method == "item":
                 return v.A_NUMBER
             if method in k.TO_HOST:

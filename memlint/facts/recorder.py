@@ -11,8 +11,11 @@ from memlint.facts.events import (
     ITEMS,
     RANGE,
     WHILE,
+    Backward,
     CallSite,
     Contract,
+    Draw,
+    Entry,
     Forward,
     Growth,
     Init,
@@ -109,6 +112,36 @@ class Recorder:
         if holder:
             self._once(("read", id(node), holder, how), lambda: Read(holder, how, node, self.loops), self.events.reads)
 
+    def draw(self, names: frozenset[str], how: str, node: Any, detail: str = "") -> None:
+        """Something happens to what was computed from these containers, sums, attributes or parameters."""
+        for name in names - {v.NETWORK}:
+            self._once(
+                ("draw", id(node), name, how),
+                lambda name=name: Draw(name.removesuffix("[]"), how, node, self.loops, detail),
+                self.events.draws,
+            )
+
+    def entry(self, mapping: n.Expr, item: n.Expr, value: Value) -> None:
+        """A dict display, or a call of `dict`, holds a value."""
+        if self.file.uses_torch and value.kind in (v.UNKNOWN, v.OUTPUT, v.TENSOR, v.NUMBER):
+            event: Entry = self._once(
+                ("entry", id(item)), lambda: Entry(mapping, item, value, self.mode), self.events.entries
+            )
+            event.value = value
+
+    def backward(self, node: n.Call, values: list[Value], start: list[n.Expr]) -> None:
+        """A backward pass starts from these values."""
+        names = frozenset(name for expr in start for name in n.mentioned(expr))
+        keeps = any(key in ("retain_graph", "create_graph") for key, _ in node.keywords)
+        origins = frozenset[int]().union(*(v.graph_of(value) for value in values))
+        event: Backward = self._once(
+            ("backward", id(node)),
+            lambda: Backward(names, node, self.loops, origins, keeps),
+            self.events.backwards,
+        )
+        event.origins |= origins
+        self.draw(frozenset[str]().union(*(v.drawn_of(value) for value in values)), "trained", node)
+
     # -- calls and coordinates -----------------------------------------------------------------------------------
 
     def site(self, node: n.Call, name: str, path: str, receiver: str, on_self: bool, args: list[Value],
@@ -120,6 +153,7 @@ class Recorder:
             self.events.calls,
         )
         event.args, event.keywords = tuple(args), tuple(keywords)
+        event.dropped = isinstance(self.stmt, n.Do) and self.stmt.value is node
         if not module:  # a layer demands no range
             given: list[tuple[int | str, Value]] = [*enumerate(args), *keywords]
             for argument, value in given:

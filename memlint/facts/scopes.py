@@ -101,12 +101,13 @@ class Scope:
 
 @dataclass(slots=True, eq=False)
 class Names:
-    """What the names at the top of a file mean, as dotted paths."""
+    """What the names at the top of a file mean, as dotted paths. hooked: functions that are forward hooks."""
 
     module: str
     is_package: bool
     imports: dict[str, str] = field(default_factory=dict)
     defined: set[str] = field(default_factory=set)
+    hooked: set[str] = field(default_factory=set)
 
     def add(self, stmt: n.Import) -> None:
         """Learn one import statement."""
@@ -204,15 +205,19 @@ def _unsubscripted(base: n.Expr) -> n.Expr:
 
 def _bound(stmt: n.Assign | n.For | n.With | n.Augment) -> Iterator[str]:
     if isinstance(stmt, n.Assign):
-        targets = stmt.targets
+        targets = list(stmt.targets)
     elif isinstance(stmt, n.With):
         targets = [target for _, target in stmt.items if target is not None]
     else:
         targets = [stmt.target]
-    for target in targets:
-        for part in n.walk(target):
-            if isinstance(part, n.Name):
-                yield part.id
+    while targets:
+        target = targets.pop()
+        if isinstance(target, n.Name):
+            yield target.id
+        elif isinstance(target, n.Sequence):
+            targets.extend(target.elements)
+        elif isinstance(target, n.Star):
+            targets.append(target.value)
 
 
 def _enter_function(
@@ -240,7 +245,7 @@ def _enter_function(
     _enter(stmt.body, scope, None, f"{qualname}.<locals>.", names, scopes, classes)
 
 
-def learn_hints(scope: Scope) -> None:
+def learn_hints(scope: Scope, names: Names) -> None:
     """Type names by how they are used: only a tensor has `.backward()`, only a module `.parameters()`.
 
     Hints on `self.x` count for the whole class, others for the function.
@@ -250,6 +255,11 @@ def learn_hints(scope: Scope) -> None:
             hint = _hint(expr.func.attr, expr)
             if hint is not None:
                 _note(scope, n.dotted(expr.func.value), hint)
+            if expr.func.attr == "grad" and len(expr.args) > 1 and names.path(n.dotted(expr.func)) in k.BACKWARD_PATHS:
+                for arg in expr.args[:2]:
+                    _note(scope, n.dotted(arg), Value(v.TENSOR, grad=v.ATTACHED))
+            if expr.func.attr == "register_forward_hook" and expr.args:
+                names.hooked.add(n.dotted(expr.args[0]).rpartition(".")[2])
 
 
 def _hint(method: str, call: n.Call) -> Value | None:
@@ -276,4 +286,8 @@ def _note(scope: Scope, text: str, hint: Value) -> None:
         if rest and scope.owner is not None:
             scope.owner.hints.setdefault(rest, hint)
         return
-    scope.hints.setdefault(text, hint)
+    # What a closure does with a name of the function around it tells of that name there too.
+    for around in scope.around():
+        around.hints.setdefault(text, hint)
+        if first in around.local_names or around.is_module_body:
+            break

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from memlint.facts import FileFacts, Scope
 from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
-from memlint.facts.events import ENDLESS, OFF, RANGE, REPEATING, WHILE, CallSite, Shrink
+from memlint.facts import values as v
+from memlint.facts.events import ENDLESS, OFF, RANGE, REPEATING, WHILE, CallSite, Draw, Shrink
+from memlint.facts.kept import kept_parameters
 from memlint.rule import Spot
 
 FunctionId = tuple[str, str]
@@ -16,10 +18,11 @@ FunctionId = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """What is passed: its kind, and the identity of the container where it is one."""
+    """What is passed: its kind, the identity of the container or parameter that it is, whether it carries a graph."""
 
     kind: str
     holder: str
+    attached: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,24 @@ class Bound:
 
 
 @dataclass(frozen=True, slots=True)
+class Drawn:
+    """What is done with values from a container, attribute or parameter: trained, detached, host or returned."""
+
+    holder: str
+    how: str
+    spot: Spot
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """A function keeps what it is given for a parameter, in a container or running sum that outlives it."""
+
+    parameter: str
+    holder: str
+    spot: Spot
+
+
+@dataclass(frozen=True, slots=True)
 class Moved:
     """A list of tensors is concatenated and then taken to the CPU."""
 
@@ -85,6 +106,8 @@ class FunctionSummary:
     calls: tuple[Call, ...]
     bounds: tuple[Bound, ...]
     moved: tuple[Moved, ...]
+    drawn: tuple[Drawn, ...]
+    keeps: tuple[Keeping, ...]
     ranges: tuple[Range, ...]
     hooks: tuple[str, ...]
     trains: bool
@@ -149,6 +172,8 @@ def _function(facts: FileFacts, scope: Scope, number: int, rebound: frozenset[st
             for i, s in enumerate(events.shrinks)
         ),
         moved=tuple(Moved(r.holder, spot("reads", i)) for i, r in enumerate(events.reads) if r.how == "moved"),
+        drawn=tuple(Drawn(d.holder, d.how, spot("draws", i)) for i, d in enumerate(events.draws) if _tells(d)),
+        keeps=tuple(Keeping(p, events.growths[i].holder, spot("growths", i)) for p, i in kept_parameters(scope)),
         ranges=tuple(
             Range(c.parameter, c.low, c.high, c.excluded, spot("contracts", i))
             for i, c in enumerate(events.contracts)
@@ -165,6 +190,13 @@ def _function(facts: FileFacts, scope: Scope, number: int, rebound: frozenset[st
 
 def _makes(scope: Scope, shrink: Shrink) -> bool:
     return shrink.how == "rebind" and scope.name == "__init__" and shrink.holder.startswith("class:")
+
+
+def _tells(draw: Draw) -> bool:
+    """Whether others need to know of it: a function's own names and most parameters mean nothing outside."""
+    if draw.how == "trained":
+        return not draw.holder.startswith("local:")
+    return draw.how in ("detached", "host", "returned") and draw.holder.startswith(("class:", "module:", "attr:"))
 
 
 def _matters(site: CallSite) -> bool:
@@ -184,8 +216,8 @@ def _call(site: CallSite, spot: Spot, rebound: frozenset[str]) -> Call:
         made_here=site.made_here or site.on in rebound,
         loops=any(loop.kind in (RANGE, WHILE) for loop in site.loops),
         spot=spot,
-        args=tuple(Argument(a.kind, a.holder) for a in site.args),
-        keywords=tuple((name, Argument(a.kind, a.holder)) for name, a in site.keywords),
+        args=tuple(Argument(a.kind, a.holder, v.attached(a)) for a in site.args),
+        keywords=tuple((name, Argument(a.kind, a.holder, v.attached(a))) for name, a in site.keywords),
     )
 
 

@@ -38,6 +38,9 @@ ATTACHED = "attached"
 DETACHED = "detached"
 
 NO_IDS: frozenset[int] = frozenset()
+NO_NAMES: frozenset[str] = frozenset()
+# Drawn from a call that may have run a network, in a function that handed it back.
+NETWORK = "network:"
 
 
 class Value(NamedTuple):
@@ -51,6 +54,7 @@ class Value(NamedTuple):
     item: what a container holds; for a tensor, unused. parts: the values of a tuple by position.
     zero_d: a tensor without dimensions. view: shares the storage of something larger.
     integral: a tensor of whole numbers. frozen: a module whose parameters need no gradients.
+    drawn: the identities of the containers, running sums, attributes and parameters that it was computed from.
     const: the value of a literal. source: the dotted name in the code that it was last read from.
     """
 
@@ -69,6 +73,7 @@ class Value(NamedTuple):
     source: str = ""
     frozen: bool = False
     integral: bool = False
+    drawn: frozenset[str] = NO_NAMES
 
     def but(self, **changes: Any) -> Value:
         """The same value with some fields changed."""
@@ -76,7 +81,7 @@ class Value(NamedTuple):
 
     def detached(self) -> Value:
         """The same value without a graph."""
-        return self._replace(grad=DETACHED, origins=NO_IDS)
+        return self._replace(grad=DETACHED, origins=NO_IDS, drawn=NO_NAMES)
 
 
 ANYTHING = Value()
@@ -89,9 +94,9 @@ def join(a: Value, b: Value) -> Value:
     if a == b:
         return a
     if a.kind == NONE or a == ANYTHING:
-        return b.but(origins=a.origins | b.origins, holder=b.holder or a.holder)
+        return b.but(origins=a.origins | b.origins, holder=b.holder or a.holder, drawn=a.drawn | b.drawn)
     if b.kind == NONE or b == ANYTHING:
-        return a.but(origins=a.origins | b.origins, holder=a.holder or b.holder)
+        return a.but(origins=a.origins | b.origins, holder=a.holder or b.holder, drawn=a.drawn | b.drawn)
     kind = a.kind if a.kind == b.kind else _joined_kind(a.kind, b.kind)
     parts = None
     if a.parts is not None and b.parts is not None and len(a.parts) == len(b.parts):
@@ -112,6 +117,7 @@ def join(a: Value, b: Value) -> Value:
         source=a.source if a.source == b.source else "",
         frozen=a.frozen and b.frozen,
         integral=a.integral and b.integral,
+        drawn=a.drawn | b.drawn,
     )
 
 
@@ -160,8 +166,31 @@ def sums_of(value: Value) -> frozenset[int]:
     return ids
 
 
+def drawn_of(value: Value) -> frozenset[str]:
+    """What a value or anything inside it was computed from, and the container that it is."""
+    names = value.drawn | {value.holder} if value.holder else value.drawn
+    if value.item is not None:
+        names |= drawn_of(value.item)
+    for part in value.parts or ():
+        names |= drawn_of(part)
+    return names
+
+
+def attached(value: Value) -> bool:
+    """Whether a value, or something inside it, is known to carry a graph."""
+    if value.grad == ATTACHED and not value.integral and value.kind not in (MODULE, NUMBER, STRING, ARRAY, NONE):
+        return True
+    inside = (*(value.parts or ()), *((value.item,) if value.item is not None else ()))
+    return any(attached(part) for part in inside)
+
+
 def without_ids(value: Value) -> Value:
     """A value as other functions may see it: ids of events are one function's own."""
     item = without_ids(value.item) if value.item is not None else None
     parts = tuple(without_ids(part) for part in value.parts) if value.parts is not None else None
-    return value.but(origins=NO_IDS, sums=NO_IDS, source="", item=item, parts=parts)
+    drawn = frozenset(name for name in value.drawn if name.startswith(_LASTING)) if value.drawn else NO_NAMES
+    return value.but(origins=NO_IDS, sums=NO_IDS, source="", item=item, parts=parts, drawn=drawn)
+
+
+# Identities that mean the same in every function.
+_LASTING = ("class:", "module:", "attr:", "network:")

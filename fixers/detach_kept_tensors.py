@@ -1,0 +1,36 @@
+"""The kept value is detached: `losses.append(loss)` becomes `losses.append(loss.detach())`.
+
+A value that may be a dict, a tuple or now and then a number goes through the helper `detach`, which walks it. Safe
+where the backward pass has run: nobody could train on the value any more. Else unsafe. Not `.item()`: that would wait
+for the accelerator in each step, and later code may call a tensor's methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import libcst as cst
+
+from memlint.facts.defects import KeptGraph
+from memlint.fixer import Edit, Refuse, Safety, fixer
+
+if TYPE_CHECKING:
+    from memlint.edit import Tree
+
+_PRIMARIES = (cst.Name, cst.Attribute, cst.Subscript, cst.Call)
+
+
+@fixer(helpers=("detach",))
+def fix(fact: KeptGraph, tree: Tree, options: Mapping[str, Any]) -> Edit:
+    """Detach a value where it is stored, added or handed over."""
+    value = tree.value_at(fact.value)
+    if isinstance(value, cst.GeneratorExp):
+        raise Refuse("a generator is stored, its values are only made when it is read")
+    safety = Safety.SAFE if fact.ran else Safety.UNSAFE
+    if fact.structure:
+        return Edit({value: tree.wrap(value, tree.helper("detach", value))}, safety, helpers=("detach",))
+    bare = value.with_changes(lpar=(), rpar=()) if isinstance(value, _PRIMARIES) else value
+    if not isinstance(bare, _PRIMARIES) and not value.lpar:
+        bare = value.with_changes(lpar=[cst.LeftParen()], rpar=[cst.RightParen()])
+    return Edit({value: cst.Call(cst.Attribute(bare, cst.Name("detach")))}, safety)

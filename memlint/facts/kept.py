@@ -1,0 +1,233 @@
+"""Values that are kept with their graph beyond their step: the question behind detach-kept-tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from memlint.facts import FileFacts, Scope
+from memlint.facts import knowledge as k
+from memlint.facts import nodes as n
+from memlint.facts import values as v
+from memlint.facts.events import DATA, OFF, REPEATING, CallSite, Draw, Growth, Loop
+from memlint.facts.histories import key_moves_on
+from memlint.facts.values import Value
+
+# Ways to grow that keep what they are given until somebody takes it out.
+_KEEPING = frozenset({"append", "appendleft", "extend", "augment", "add", "insert", "put", "concat", "accumulate"})
+_ESCAPES = frozenset({"returned", "passed", "stored"})
+
+
+@dataclass(slots=True, eq=False)
+class Kept:
+    """A growth that keeps a graph alive.
+
+    ran: the graph's backward pass has run, so that only its nodes and what they hold are left of it.
+    parameter: whether the value has a graph is for the callers of this function to say.
+    repeats: a loop here repeats it, the project need not be asked.
+    question: what is open even when the project agrees.
+    """
+
+    scope: Scope
+    growth: Growth
+    ran: bool
+    repeats: bool
+    reasons: list[tuple[object, str]] = field(default_factory=list)
+    parameter: str = ""
+    question: str = ""
+
+
+def kept(facts: FileFacts) -> Iterator[Kept]:
+    """Every such growth of a file."""
+    lasting = _draws_on_attributes(facts)
+    for scope in facts.all_scopes():
+        for growth in scope.events.growths:
+            if growth.mode == OFF or not _keeps(growth):
+                continue
+            here = [draw for draw in scope.events.draws if draw.holder == _holder(growth)]
+            found = _judge(scope, growth, here, lasting.get(_holder(growth), []))
+            if found is not None and not _decided(scope, growth):
+                if scope.name in facts.names.hooked:
+                    found.question = "whether the module with this hook runs with gradients on"
+                yield found
+
+
+def _decided(scope: Scope, growth: Growth) -> bool:
+    """Whether another branch of the function keeps the same thing detached: the author has thought of the graph."""
+    others = [g for g in scope.events.growths if g.holder == growth.holder and g is not growth]
+    return any(v.DETACHED in (other.value.grad, (other.value.item or v.ANYTHING).grad) for other in others)
+
+
+@dataclass(slots=True, eq=False)
+class HandedOver:
+    """A value with a graph is given, in a step loop, to something that may keep it. argument: its position or name."""
+
+    scope: Scope
+    site: CallSite
+    argument: int | str
+    node: n.Expr
+    ran: bool
+
+
+def handed_over(facts: FileFacts) -> Iterator[HandedOver]:
+    """Calls in step loops whose result nobody takes, with a value that has a graph: `meter.update(loss)`."""
+    for scope in facts.all_scopes():
+        for site in scope.events.calls:
+            repeats = any(loop.kind in REPEATING for loop in site.loops)
+            grows = site.name.rpartition(".")[2] in k.GROWING and not site.receiver  # a list, which `kept` looks at
+            if (
+                not repeats
+                or site.mode == OFF
+                or not site.dropped
+                or grows
+                or site.path.startswith(("torch.", "numpy."))
+            ):
+                continue
+            values: list[tuple[int | str, Value]] = [*enumerate(site.args), *site.keywords]
+            for argument, value in values:
+                if v.attached(value) and value.kind not in (v.MODULE, v.OPTIMIZER, v.OBJECT):
+                    node = site.node.args[argument] if isinstance(argument, int) else dict(site.node.keywords)[argument]
+                    ran = _ran(scope, n.mentioned(node), v.graph_of(value), site.loops)
+                    yield HandedOver(scope, site, argument, node, ran)
+
+
+def kept_parameters(scope: Scope) -> Iterator[tuple[str, int]]:
+    """The parameters that a function keeps beyond its call, with the number of the growth that does."""
+    for number, growth in enumerate(scope.events.growths):
+        if growth.mode != OFF and growth.holder.startswith(("class:", "module:")) and _keeps(growth):
+            for parameter in _parameters(scope, growth.value):
+                yield parameter, number
+
+
+def _keeps(growth: Growth) -> bool:
+    if growth.how == "setitem":
+        return key_moves_on(growth)
+    return growth.how in _KEEPING
+
+
+def _judge(scope: Scope, growth: Growth, here: list[Draw], elsewhere: list[Draw]) -> Kept | None:
+    if any(draw.how == "trained" for draw in here):
+        return None  # it feeds a loss
+    outer = _outlived(scope, growth)
+    ran = _backward_ran(scope, growth)
+    sure = v.attached(growth.value)
+    parameter = "" if sure else next(_parameters(scope, growth.value), "")
+    if not sure and not parameter:
+        return None
+    if growth.holder.startswith("local:"):
+        return _local(scope, growth, outer, here, ran) if sure else None
+    if not growth.holder.startswith(("class:", "module:")):
+        return None
+    # Of a parameter nothing else is known: only a `.detach()` further on says that it had a graph.
+    ends = ("detached",) if parameter else ("detached", "host")
+    late = [draw for draw in (*here, *elsewhere) if draw.how in ends]
+    reasons: list[tuple[object, str]] = []
+    repeats = bool(outer) and outer[-1].kind in REPEATING
+    question = ""
+    on_cpu = growth.value.device == v.CPU
+    if not ran and not late and (growth.how == "accumulate" or not on_cpu and scope.owner is None):
+        return None
+    if late and not ran:
+        reasons.append((late[0].node, "what is kept only ends up without its graph here"))
+    elif not ran:
+        question = f"whether something trains on `{n.dotted(growth.container) or n.root(growth.container)}`"
+    if parameter and not late:
+        return None  # whoever passes a value with a graph is told, see `handed_over`
+    return Kept(scope, growth, ran, repeats, reasons, parameter, question)
+
+
+def _local(scope: Scope, growth: Growth, outer: list[Loop], here: list[Draw], ran: bool) -> Kept | None:
+    """A list or sum of one function: what the function does with it is all there is to know."""
+    if not outer or outer[-1].kind not in REPEATING:
+        return None
+    loop = outer[-1]
+    after = [draw for draw in here if loop not in draw.loops]
+    reasons: list[tuple[object, str]] = [(_head(loop), f"this {loop.kind} loop adds a graph in each pass")]
+    if ran:
+        return Kept(scope, growth, True, True, reasons)
+    escapes = any(draw.how in _ESCAPES for draw in here)
+    ends = [draw for draw in after if draw.how in ("detached", "host")]
+    if ends and not escapes:
+        reasons.append((ends[0].node, "and only what is taken from it without a graph is used"))
+    if not escapes and (ends or loop.kind != DATA):
+        return Kept(scope, growth, False, True, reasons)
+    return None
+
+
+def _outlived(scope: Scope, growth: Growth) -> list[Loop]:
+    """The loops around a growth that do not make the container anew in each pass, outermost first."""
+    text = n.dotted(growth.container) or n.root(growth.container)
+    made = [init.loops for init in scope.events.inits if init.holder == _holder(growth)]
+    if growth.holder.startswith("local:") and growth.how != "accumulate" and not made:
+        return []
+    loops = [loop for loop in growth.loops if all(loop not in loops for loops in made)]
+    out: list[Loop] = []
+    for loop in reversed(loops):
+        if _set_anew(loop, text):
+            break
+        out.insert(0, loop)
+    return out
+
+
+def _set_anew(loop: Loop, text: str) -> bool:
+    """Whether a pass of the loop gives the name a value that is not made from its old one."""
+    for block in n.blocks(loop.node):
+        for stmt in n.statements(block):
+            if isinstance(stmt, n.Assign) and text not in n.mentioned(stmt.value):
+                if any(text in _names(target) for target in stmt.targets):
+                    return True
+    return isinstance(loop.node, n.For) and text in n.mentioned(loop.node.target)
+
+
+def _names(target: n.Expr) -> set[str]:
+    if isinstance(target, n.Sequence):
+        return {n.dotted(element) for element in target.elements}
+    return {n.dotted(target)}
+
+
+def _backward_ran(scope: Scope, growth: Growth) -> bool:
+    """Whether the graph of what is kept has had its backward pass, in the same pass of the loop."""
+    names = n.mentioned(growth.item) if growth.item is not None else set()
+    return _ran(scope, names, v.graph_of(growth.value), growth.loops)
+
+
+def _ran(scope: Scope, names: set[str], origins: frozenset[int], loops: tuple[Loop, ...]) -> bool:
+    for backward in scope.events.backwards:
+        if backward.keeps_graph or loops[-1:] != backward.loops[-1:]:
+            continue
+        if names & backward.names or origins & backward.origins:
+            return True
+    inner = [backward for inside in scope.inner for backward in inside.events.backwards]
+    if any(names & backward.names for backward in inner if not backward.keeps_graph):
+        return True
+    forwards = scope.events.forwards
+    return bool(origins) and all(forwards[o].indirect and forwards[o].ran for o in origins)
+
+
+def _parameters(scope: Scope, value: Value) -> Iterator[str]:
+    """The parameters that are kept, or that what is kept was computed from."""
+    prefix = f"param:{scope.qualname}:"
+    inside = [value, *(value.parts or ()), *([value.item] if value.item is not None else [])]
+    for part in inside:
+        for name in sorted(part.drawn):
+            if name.startswith(prefix) and part.kind in (v.UNKNOWN, v.OUTPUT, v.TENSOR) and part.grad != v.DETACHED:
+                yield name.removeprefix(prefix)
+
+
+def _holder(growth: Growth) -> str:
+    return growth.holder.removesuffix("[]")
+
+
+def _draws_on_attributes(facts: FileFacts) -> dict[str, list[Draw]]:
+    draws: dict[str, list[Draw]] = {}
+    for scope in facts.all_scopes():
+        for draw in scope.events.draws:
+            if draw.holder.startswith(("class:", "module:")):
+                draws.setdefault(draw.holder, []).append(draw)
+    return draws
+
+
+def _head(loop: Loop) -> object:
+    """A loop is long: its first line is enough to show it."""
+    node = loop.node
+    return node.iter if isinstance(node, n.For) else node.test if isinstance(node, n.While) else node

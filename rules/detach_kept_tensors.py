@@ -1,0 +1,156 @@
+"""A value is kept together with its graph beyond its step: detach it when it is stored.
+
+What it finds
+-------------
+Tensors with a graph that are appended to a list, added to a running sum or average, put into a dict under a new key or
+handed to a meter that keeps them, in each step of a loop or once per step of an object's life. It says whether the
+backward pass has run by then: if so, the nodes of the graph stay (kilobytes a step), if not, every activation of the
+step does (megabytes).
+
+Why it costs
+------------
+A tensor holds its graph, the graph holds what its operations saved. One kept loss keeps a whole step alive, and the
+memory grows with the number of steps.
+
+When it stays silent
+--------------------
+Where a backward pass starts from what is kept: log-probabilities of an episode, sums of several losses, histories that
+feed a loss. Where the sum starts anew in each step, for numbers, whole-numbered and detached values, and where
+gradients are off, be it here or in all callers.
+
+Fix safety
+----------
+Safe where the backward pass of the value has run and nothing starts another one: only the graph goes. Elsewhere
+unsafe: code that memlint does not see may want to train on it.
+
+Example
+-------
+    import torch
+    from torch import nn
+
+
+    def train(model: nn.Module, loader, steps: int) -> float:
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        total = 0.0
+        for x, y in loader:
+            loss = nn.functional.mse_loss(model(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss
+        return float(total) / steps
+
+Use instead
+-----------
+    import torch
+    from torch import nn
+
+
+    def train(model: nn.Module, loader, steps: int) -> float:
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        total = 0.0
+        for x, y in loader:
+            loss = nn.functional.mse_loss(model(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.detach()
+        return float(total) / steps
+
+From
+----
+Atheria's loss history, and the largest class of memory defects in the histories of public repositories.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from memlint.conditions import (
+    CalleeKeeps,
+    HelpersKeepGrad,
+    NothingTrainsOn,
+    Open,
+    PerStep,
+    SomeCallerPassesGraph,
+    SomeCallerWithGrad,
+)
+from memlint.facts import FileFacts
+from memlint.facts import values as v
+from memlint.facts.defects import KeptGraph
+from memlint.facts.kept import HandedOver, Kept, handed_over, kept
+from memlint.facts.logged import Logged, logged
+from memlint.rule import Condition, Proposal, Severity, rule
+
+_LEFT = {True: "the nodes of its graph, whose backward pass has run", False: "its whole graph"}
+_SEVERITY = {True: Severity.WARNING, False: Severity.ERROR}
+
+
+@rule(needs=("torch", "backward"))
+def detach_kept_tensors(facts: FileFacts) -> Iterator[Proposal]:
+    """One proposal for each place that keeps a value with its graph."""
+    for found in kept(facts):
+        growth = found.growth
+        verb = "adds up" if growth.how == "accumulate" else "keeps"
+        value = growth.value
+        item = growth.item if growth.item is not None else growth.node
+        tensor = value.kind in v.TENSOR_LIKE and value.grad == v.ATTACHED and not found.parameter
+        yield Proposal(
+            message=f"`{facts.text(growth.container)}` {verb} a value of each step with {_LEFT[found.ran]}",
+            place=facts.place(growth.node),
+            fact=KeptGraph(facts.span(item), not tensor or value.kind != v.TENSOR, found.ran),
+            evidence=tuple(facts.evidence(node, message) for node, message in found.reasons),
+            conditions=tuple(_conditions(facts, found)),
+            severity=_SEVERITY[found.ran],
+        )
+    for handed in handed_over(facts):
+        yield _handed(facts, handed)
+    for entry in logged(facts):
+        yield _logged(facts, entry)
+
+
+def _conditions(facts: FileFacts, found: Kept) -> Iterator[Condition]:
+    function = (facts.names.module, found.scope.qualname)
+    holder = found.growth.holder.removesuffix("[]")
+    if not holder.startswith("local:"):
+        yield NothingTrainsOn(holder)
+    if not found.repeats:
+        yield PerStep(function, uncalled=bool(found.parameter))
+    if found.parameter:
+        yield SomeCallerPassesGraph(function, found.parameter)
+    elif not found.ran:
+        yield SomeCallerWithGrad(function)
+    if found.question:
+        yield Open(found.question)
+
+
+def _logged(facts: FileFacts, entry: Logged) -> Proposal:
+    text = facts.text(entry.item)
+    evidence = [facts.evidence(entry.beside, "the dict leaves the function beside what is trained on")]
+    conditions: list[Condition] = [SomeCallerWithGrad((facts.names.module, entry.scope.qualname))]
+    if entry.sibling is not None:
+        message = f"`{text}` leaves the function with its graph in a dict whose other entries are detached"
+        evidence.insert(0, facts.evidence(entry.sibling, "this entry is detached"))
+        if not entry.sure:
+            conditions.append(Open(f"whether `{text}` carries a graph"))
+    else:
+        message = f"`{text}` is handed back to train on, and once more with its graph in the dict beside it"
+    conditions.append(Open("whether the dict outlives the step, as logs do"))
+    fact = KeptGraph(facts.span(entry.item), False, False)
+    return Proposal(message, facts.place(entry.item), fact, tuple(evidence), tuple(conditions), _SEVERITY[False])
+
+
+def _handed(facts: FileFacts, handed: HandedOver) -> Proposal:
+    site = handed.site
+    text = facts.text(handed.node)
+    return Proposal(
+        message=f"`{text}` is handed over with {_LEFT[handed.ran]}, and what it is handed to keeps it",
+        place=facts.place(handed.node),
+        fact=KeptGraph(facts.span(handed.node), False, handed.ran),
+        conditions=(
+            CalleeKeeps(site.name, site.path, site.receiver, site.on_self, handed.argument),
+            HelpersKeepGrad(site.helpers),
+            SomeCallerWithGrad((facts.names.module, handed.scope.qualname)),
+        ),
+        severity=_SEVERITY[handed.ran],
+    )

@@ -100,3 +100,17 @@ class UnclampedSum:
     high: str
     augmented: bool = False
     excluded: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PinningCache:
+    """A cache of `functools` that keeps objects alive.
+
+    function: span of the decorated function. decorator: position among its decorators.
+    method: it is a method, whose cache holds every object. uses_self: its body reads the object.
+    """
+
+    function: Span
+    decorator: int
+    method: bool
+    uses_self: bool

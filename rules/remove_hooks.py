@@ -67,13 +67,11 @@ from memlint.rule import Condition, Proposal, rule
 @rule(needs=("_hook(",))
 def remove_hooks(facts: FileFacts) -> Iterator[Proposal]:
     """One proposal for each registration whose handle is lost."""
-    told: set[int] = set()
-    for hook in lost_hooks(facts):
-        if hook.form == ONCE:
-            told.add(id(hook.node))  # proved already: that it may also repeat adds nothing
-    for hook in lost_hooks(facts):
-        if hook.form != ONCE and id(hook.node) in told:
-            continue
+    hooks = list(lost_hooks(facts))
+    proved = {id(hook.node) for hook in hooks if hook.form == ONCE}
+    for hook in hooks:
+        if hook.form != ONCE and id(hook.node) in proved:
+            continue  # that it may also repeat adds nothing
         yield Proposal(
             message=_message(facts, hook),
             place=facts.place(hook.node),

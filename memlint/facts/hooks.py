@@ -105,16 +105,19 @@ def _dropped(scope: Scope) -> Iterator[n.Call]:
             kept = stmt.value
             if _method(kept) == "append" and n.root(kept.func) in unread and kept.args:
                 kept = kept.args[0]
-        elif isinstance(stmt, n.Assign) and all(isinstance(t, n.Name) and t.id in unread for t in stmt.targets):
-            kept = stmt.value
-        elif isinstance(stmt, n.Augment) and isinstance(stmt.target, n.Name) and stmt.target.id in unread:
-            kept = stmt.value
+        elif isinstance(stmt, (n.Assign, n.Augment)):
+            if all(isinstance(target, n.Name) and target.id in unread for target in _targets(stmt)):
+                kept = stmt.value
         if isinstance(kept, n.Sequence) and len(kept.elements) == 1:
             kept = kept.elements[0]
         if isinstance(kept, n.Comprehension):
             kept = kept.element
         if isinstance(kept, n.Call) and _method(kept) in k.HOOKING | _TENSOR_HOOKS:
             yield kept
+
+
+def _targets(stmt: n.Assign | n.Augment) -> list[n.Expr]:
+    return stmt.targets if isinstance(stmt, n.Assign) else [stmt.target]
 
 
 def _only_written(scope: Scope) -> set[str]:
@@ -130,9 +133,7 @@ def _only_written(scope: Scope) -> set[str]:
         bodies.append(inner.body)
     for body in bodies:
         for stmt in n.statements(body):
-            written = (
-                stmt.targets if isinstance(stmt, n.Assign) else [stmt.target] if isinstance(stmt, n.Augment) else []
-            )
+            written = _targets(stmt) if isinstance(stmt, (n.Assign, n.Augment)) else []
             for expr in n.expressions(stmt):
                 parts = expr.elements if isinstance(expr, n.Sequence) else [expr]
                 if expr in written and all(isinstance(part, n.Name) for part in parts):
@@ -305,15 +306,13 @@ def _recording(scope: Scope, hook: n.Expr) -> n.Node | None:
         stored = [e for e in n.walk(hook.body) if isinstance(e, n.Call) and _stores(e, set(hook.params))]
         return stored[0] if stored else None
     for body in _bodies(scope, hook):
-        if any(
-            isinstance(s, n.Return) and s.value is not None and not _is_none(s.value) for s in n.statements(body.body)
-        ):
+        returns = [s.value for s in n.statements(body.body) if isinstance(s, n.Return) and s.value is not None]
+        if any(not _is_none(value) for value in returns):
             continue
         own = _bound_names(body)
         for stmt in n.statements(body.body):
             if isinstance(stmt, (n.Assign, n.Augment)):
-                targets = stmt.targets if isinstance(stmt, n.Assign) else [stmt.target]
-                for target in targets:
+                for target in _targets(stmt):
                     if isinstance(target, (n.Attr, n.Item)) and n.root(target) not in own:
                         return stmt
                     if isinstance(target, n.Name) and target.id in body.globals:

@@ -241,18 +241,22 @@ class CalleeKeepsGrad:
 
 @dataclass(frozen=True, slots=True)
 class Heavy:
-    """Objects of the class are large: it is a module, or they hold tensors. only_modules: nothing less will do."""
+    """Objects of the class are large: it is a module, or they hold tensors.
+
+    only_modules: tensors will not do. required: where nothing shows it, it is taken not to hold.
+    """
 
     owner: str
     only_modules: bool = False
+    required: bool = False
 
     def settle(self, project: Project) -> Answer:
         """Unknown where nothing shows what the objects hold."""
         if project.is_module(self.owner) or not self.only_modules and project.holds_tensors(self.owner):
             return holds()
-        if self.only_modules:
+        if self.required or self.only_modules:
             return REFUTED
-        return unknown(f"whether objects of `{self.owner}` hold much, and how many are made")
+        return unknown(f"whether objects of `{self.owner}` hold tensors, and how many are made")
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,9 +42,7 @@ def markdown(rule: Rule) -> str:
     parts = [f"# {rule.name}", rule.summary]
     for heading, section in sections(rule.doc).items():
         parts.append(f"## {heading}")
-        parts += [
-            f"```python\n{textwrap.dedent(text)}\n```" if is_code else text for is_code, text in _blocks(section)
-        ]
+        parts += [f"```python\n{textwrap.dedent(text)}\n```" if is_code else text for is_code, text in _blocks(section)]
     return "\n\n".join(parts) + "\n"
 
 

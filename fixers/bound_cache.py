@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 @fixer()
 def fix(fact: PinningCache, tree: Tree, options: Mapping[str, Any]) -> Edit:
     """Cache on the object, or without it."""
+    if fact.decorator < 0:
+        raise Refuse(
+            "which entries may go is yours to say: delete the oldest ones, or key by what the result depends on"
+        )
     function = tree.at(fact.function, cst.FunctionDef)
     if not fact.method:
         raise Refuse("a tensor is no key: pass what the result depends on, or keep it beside the tensor")

@@ -3,7 +3,8 @@
 What it finds
 -------------
 `functools.lru_cache` or `functools.cache` on a method or below `property`, where the object is part of the key; and on
-functions that are called with a tensor, which equals only itself.
+functions that are called with a tensor, which equals only itself. Dicts on objects and in modules whose keys are made
+of `id(tensor)`, `data_ptr()` or the bytes of an array, and which nothing trims.
 
 Why it costs
 ------------
@@ -14,8 +15,9 @@ keyed by tensors holds arguments and results, and is hit only by the very same t
 When it stays silent
 --------------------
 For functions of a module with plain arguments, static and class methods, `cached_property`, caches that a function
-makes for itself, objects that are only made where a module is imported, enumerations, and lines that
-carry `noqa: B019`. A cache with a size of its own is only reported on modules.
+makes for itself, objects that are only made where a module is imported, enumerations, and lines that carry
+`noqa: B019`. A cache with a size of its own, up to a thousand, is only reported on modules. Dicts whose length is
+looked at, or which anything that is called trims, are left alone.
 
 Fix safety
 ----------
@@ -63,16 +65,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from memlint.conditions import GivenTensor, Heavy, MadeAnew
+from memlint.conditions import GivenTensor, Heavy, MadeAnew, NothingTrims, Open
 from memlint.facts import FileFacts
-from memlint.facts.caches import BOUNDED, Cache, caches, uses_object
+from memlint.facts.caches import BOUNDED, CONTENT, Cache, caches, keyed_by_tensors, uses_object
 from memlint.facts.defects import PinningCache
 from memlint.rule import Condition, Proposal, rule
 
 
-@rule(needs=("lru_cache", "functools.cache", "import cache"))
+@rule(needs=("lru_cache", "functools.cache", "import cache", "data_ptr()", "tobytes()", "[id(", "= id("))
 def bound_cache(facts: FileFacts) -> Iterator[Proposal]:
     """One proposal for each cache that keeps objects or tensors alive."""
+    yield from _of_functions(facts)
+    for keyed in keyed_by_tensors(facts):
+        name, place = facts.text(keyed.growth.container), facts.place(keyed.growth.node)
+        conditions: list[Condition] = [NothingTrims(keyed.growth.holder, (facts.names.module, keyed.scope.qualname))]
+        if keyed.by == CONTENT:
+            conditions.append(Open("whether the same few tensors come again and again"))
+        yield Proposal(
+            message=f"`{name}` has a key for the {keyed.by} of each tensor, and nothing trims it",
+            place=place,
+            fact=PinningCache(facts.span(keyed.growth.node), -1, method=False, uses_self=True),
+            evidence=(facts.evidence(keyed.key, f"the key stands for the {keyed.by} of one tensor"),),
+            conditions=tuple(conditions),
+        )
+
+
+def _of_functions(facts: FileFacts) -> Iterator[Proposal]:
     for cache in caches(facts):
         function = cache.scope
         owner = function.owner.name if function.owner is not None and cache.is_method else ""

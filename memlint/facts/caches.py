@@ -8,13 +8,19 @@ from dataclasses import dataclass
 from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
 from memlint.facts import values as v
+from memlint.facts.events import STRUCTURE, Growth
 from memlint.facts.lower import expr as lowered
 
 CACHES = frozenset({"functools.lru_cache", "functools.cache"})
 UNBOUNDED = "unbounded"
 DEFAULT = "default"
 BOUNDED = "bounded"
+IDENTITY = "identity"
+CONTENT = "content"
 
+_BUILDING = frozenset({"__init__", "__post_init__", "__setstate__", "load_state_dict"})
+# A cache for more results than this bounds nothing that holds tensors.
+_MANY = 1000
 _LASTING_BASES = ("enum.", "type", "typing.NamedTuple", "NamedTuple", "typing.Protocol", "Protocol", "torch.autograd.")
 _STATIC = frozenset({"staticmethod", "classmethod", "abc.abstractclassmethod"})
 # What the author was told by another linter, and decided.
@@ -65,8 +71,8 @@ def cache_size(facts: FileFacts, decorator: n.Expr) -> str:
     size = call.argument(0, "maxsize") if call is not None else None
     if size is None:
         return DEFAULT
-    if isinstance(size, n.Const) and (size.value is None or size.value == 0):
-        return UNBOUNDED if size.value is None else ""
+    if isinstance(size, n.Const) and (size.value is None or isinstance(size.value, int)):
+        return UNBOUNDED if size.value is None or size.value > _MANY else BOUNDED if size.value else ""
     return BOUNDED
 
 
@@ -111,3 +117,65 @@ def uses_object(scope: Scope) -> bool:
             if isinstance(part, n.Name) and part.id in (scope.self_name, "super", "__class__"):
                 return True
     return False
+
+
+@dataclass(slots=True, eq=False)
+class Keyed:
+    """A dict that outlives its function, with a key that stands for one tensor: by its identity or its content."""
+
+    scope: Scope
+    growth: Growth
+    by: str
+    key: n.Expr
+
+
+def keyed_by_tensors(facts: FileFacts) -> Iterator[Keyed]:
+    """Entries of dicts on objects and in modules whose keys are new with each tensor."""
+    for scope in facts.scopes:
+        for growth in scope.events.growths:
+            if growth.how != "setitem" or growth.key is None or scope.name in _BUILDING:
+                continue
+            walks = any(loop.kind == STRUCTURE for loop in growth.loops)
+            if walks or not growth.holder.startswith(("class:", "module:")) or _measured(scope, growth.container):
+                continue
+            for key in _meanings(scope, growth.key):
+                by = _stands_for(scope, key)
+                if by:
+                    yield Keyed(scope, growth, by, key)
+                    break
+
+
+def _measured(scope: Scope, container: n.Expr) -> bool:
+    """Whether the function looks at how many entries there are."""
+    name = n.dotted(container)
+    return any(
+        isinstance(e, n.Call) and isinstance(e.func, n.Name) and e.func.id == "len" and n.dotted(e.args[0]) == name
+        for e in n.every(scope.body)
+        if isinstance(e, n.Call) and e.args
+    )
+
+
+def _meanings(scope: Scope, key: n.Expr) -> list[n.Expr]:
+    """A key, or what the names in it were last bound to."""
+    names = {part.id for part in n.walk(key) if isinstance(part, n.Name)}
+    bound = [
+        stmt.value
+        for stmt in n.statements(scope.body)
+        if isinstance(stmt, n.Assign) and any(isinstance(t, n.Name) and t.id in names for t in stmt.targets)
+    ]
+    return [key, *bound]
+
+
+def _stands_for(scope: Scope, key: n.Expr) -> str:
+    for part in n.walk(key):
+        if not isinstance(part, n.Call):
+            continue
+        if isinstance(part.func, n.Attr) and part.func.attr == "data_ptr" and not part.args:
+            return IDENTITY
+        if isinstance(part.func, n.Attr) and part.func.attr == "tobytes":
+            return CONTENT
+        if isinstance(part.func, n.Name) and part.func.id == "id" and len(part.args) == 1:
+            value = scope.env.get(n.dotted(part.args[0]), v.ANYTHING)
+            if value.kind == v.TENSOR:
+                return IDENTITY
+    return ""

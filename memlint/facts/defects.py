@@ -104,9 +104,9 @@ class UnclampedSum:
 
 @dataclass(frozen=True, slots=True)
 class PinningCache:
-    """A cache of `functools` that keeps objects alive.
+    """A cache that keeps objects alive.
 
-    function: span of the decorated function. decorator: position among its decorators.
+    function: span of the decorated function. decorator: position among its decorators, -1 for a dict that is a cache.
     method: it is a method, whose cache holds every object. uses_self: its body reads the object.
     """
 

@@ -94,5 +94,8 @@ def _message(facts: FileFacts, hook: Hook) -> str:
 def _conditions(facts: FileFacts, hook: Hook) -> Iterator[Condition]:
     if hook.form == OWNER and hook.scope.owner is not None:
         yield Open(f"whether more than one `{hook.scope.owner.name}` is made for the same module")
-    elif hook.form != ONCE and not hook.repeats:
-        yield PerStep((facts.names.module, hook.scope.qualname), any_loop=True)
+    elif hook.form != ONCE:
+        if not hook.repeats:
+            yield PerStep((facts.names.module, hook.scope.qualname), any_loop=hook.same)
+        if not hook.same:
+            yield Open("whether it is the same module each time")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from memlint.facts import FileFacts, Scope
+from memlint.facts import Class_, FileFacts, Scope
 from memlint.facts import nodes as n
 from memlint.facts import values as v
 from memlint.facts.events import STRUCTURE, Growth
@@ -88,7 +88,7 @@ def _cache(
     if local or any(mark in accepted for mark in _ACCEPTED):
         return None  # a cache that a function makes goes with it
     is_method = owner is not None and not kinds & _STATIC
-    if owner is not None and is_method and (lasting(owner.bases) or "__new__" in owner.methods):
+    if owner is not None and is_method and lasting(owner):
         return None
     params = node.params[1:] if is_method or "classmethod" in kinds else node.params
     notes = {name: facts.of_annotation(node.annotations[name]) for name in params if name in node.annotations}
@@ -102,9 +102,16 @@ def _cache(
     return Cache(scope, decorator, position, name, size, is_method, is_property, tensor, gives, unknown)
 
 
-def lasting(bases: list[str]) -> bool:
-    """Whether the objects of a class with these bases last as long as the program anyway, or are plain values."""
-    return any(base.startswith(_LASTING_BASES) for base in bases)
+def lasting(cls: Class_) -> bool:
+    """Whether the objects of a class last as long as the program anyway, or are handed out again and again."""
+    if any(base.startswith(_LASTING_BASES) for base in cls.bases) or "__new__" in cls.methods:
+        return True
+    return any(
+        argument.keyword is not None
+        and argument.keyword.value == "metaclass"
+        and n.dotted(lowered(argument.value)).rpartition(".")[2] != "ABCMeta"
+        for argument in cls.node.ref.keywords
+    )
 
 
 def uses_object(scope: Scope) -> bool:

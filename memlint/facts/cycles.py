@@ -19,7 +19,16 @@ _FUNCTIONS = frozenset(
     {"torch.autograd.Function", "torch.autograd.function.Function", "torch.autograd.InplaceFunction"}
 )
 _UNBOUND = frozenset({"staticmethod", "classmethod", "property", "cached_property", "setter"})
-_WRAPPERS = ("functools.", "torch.compile", "torch.jit.", "torch.no_grad", "torch.inference_mode", "torch.func.")
+# Functions that give back a function which holds the one that they are given.
+_WRAPPERS = frozenset({
+    "functools.partial", "functools.lru_cache", "functools.cache", "functools.singledispatch", "torch.compile",
+    "torch.jit.script", "torch.func.vmap", "torch.func.grad", "torch.func.jacrev", "torch.vmap",
+})  # fmt: skip
+# Those that do so when they are called a second time.
+_DECORATORS = frozenset({
+    "functools.lru_cache", "functools.wraps", "torch.compile", "torch.no_grad", "torch.inference_mode",
+    "torch.enable_grad",
+})  # fmt: skip
 _TABLES = frozenset({"append", "add", "insert", "setdefault"})
 
 
@@ -115,8 +124,9 @@ def _over_self(facts: FileFacts, scope: Scope, value: n.Expr) -> tuple[str, obje
     if isinstance(value, n.Attr):
         return (METHOD, value, f"`{n.dotted(value)}`") if _is_method(scope, value) else None
     if isinstance(value, n.Call):
+        twice = isinstance(value.func, n.Call)
         path = facts.names.path(n.dotted(value.func.func if isinstance(value.func, n.Call) else value.func))
-        if not path.startswith(_WRAPPERS):
+        if path not in (_DECORATORS if twice else _WRAPPERS):
             return None
         if path == "functools.partial":
             given = [*value.args, *(arg for _, arg in value.keywords)]
@@ -215,10 +225,10 @@ def _on_context(scope: Scope) -> Iterator[Cycle]:
 
 
 def _form(scope: Scope, name: str, returned: set[str], inputs: set[str], value: v.Value) -> str:
+    if name in inputs:  # also one that is given back: autograd makes another tensor of it
+        return INPUT if value.kind == v.TENSOR else ""
     if name in returned:
         return OUTPUT
-    if name in inputs:
-        return INPUT if value.kind == v.TENSOR else ""
     made = [s.value for s in n.statements(scope.body) if isinstance(s, n.Assign) and _binds(s, name)]
     if len(made) == 1 and isinstance(made[0], n.Call) and isinstance(made[0].func, n.Name) and len(made[0].args) == 1:
         source = made[0].args[0]

@@ -31,7 +31,7 @@ class Hook:
     """A registration whose handle is lost.
 
     form: once (put on somebody else's module for what this function does), owner (by a constructor, on somebody
-    else's module), step (one more in each step). repeats: in a step loop here.
+    else's module), step (one more in each step). repeats: in a step loop here. same: it is the same module each time.
     """
 
     scope: Scope
@@ -41,6 +41,7 @@ class Hook:
     receiver: n.Expr
     repeats: bool
     reasons: list[tuple[object, str]]
+    same: bool = True
 
 
 def lost_hooks(facts: FileFacts) -> Iterator[Hook]:
@@ -68,10 +69,12 @@ def _lost(scope: Scope) -> Iterator[Hook]:
         on_tensor = method in _TENSOR_HOOKS
         hook = call.args[0] if call.args else call.keywords[0][1]
         reasons: list[tuple[object, str]] = [(call, "the handle that this gives back is dropped")]
-        repeats = any(loop.kind in REPEATING for loop in site.loops)
+        repeats = any(loop.kind in REPEATING and not roots.come_from(loop.node) for loop in site.loops)
         if scope.name not in _MAKING and id(call) not in guarded and _lasts(scope, roots, on_tensor):
-            if repeats or not scope.is_module_body:
-                yield Hook(scope, call, STEP, method, receiver, repeats, reasons)
+            given = isinstance(receiver, n.Name) and receiver.id in scope.params  # another one in each call, it may be
+            if repeats or not scope.is_module_body and not given:
+                shared = on_tensor or all("." in name for name in roots.names)
+                yield Hook(scope, call, STEP, method, receiver, repeats, reasons, shared)
         if on_tensor or scope.is_module_body or roots.made or id(call) in marked:
             continue
         records = _recording(scope, hook)
@@ -83,6 +86,8 @@ def _lost(scope: Scope) -> Iterator[Hook]:
                 told = True  # one of a constructor's hooks speaks for all
                 yield Hook(scope, call, OWNER, method, receiver, repeats, reasons)
         elif roots.names and not scope.events.training and not _hands_back(scope, roots):
+            if _root_of(records) == scope.self_name != "":
+                continue  # the object goes on reading what the hook stores
             run = _run_after(scope, call, roots)
             if run is not None:
                 reasons.append((run, "the module is run here, the hook is not removed afterwards"))
@@ -211,6 +216,11 @@ class _Roots:
         self._follow(expr, iterated=False)
         return self
 
+    def come_from(self, loop: n.Stmt) -> bool:
+        """Whether a loop goes over what is hooked: each pass hooks another one."""
+        targets = n.walk(loop.target) if isinstance(loop, n.For) else iter(())
+        return any(isinstance(part, n.Name) and part.id in self._seen for part in targets)
+
     def _follow(self, expr: n.Expr, iterated: bool) -> None:
         if isinstance(expr, n.Name):
             self._name(expr.id)
@@ -239,6 +249,9 @@ class _Roots:
             self.parameters_of |= expr.func.attr in _PARAMETERS_OF
             if n.root(expr.func) == self.scope.self_name and n.dotted(expr.func).count(".") == 1:
                 self.made |= expr.func.attr not in _MODULES_OF | _PARAMETERS_OF
+            root = n.root(expr.func)
+            known = root in self.scope.params or root in self._sources or root == self.scope.self_name
+            self.made |= bool(root) and not known  # `copy.deepcopy(model)`, `models.resnet18()`
             self._follow(expr.func.value, iterated)
         elif iterated or n.dotted(without_wrappers(expr)) != "" or n.dotted(expr.func) in _HANDING:
             for arg in expr.args:
@@ -330,6 +343,14 @@ def _bound_names(body: Scope) -> set[str]:
     targets += [s.target for s in n.statements(body.body) if isinstance(s, n.For)]
     parts = [p for t in targets for p in (t.elements if isinstance(t, n.Sequence) else [t])]
     return {p.id for p in parts if isinstance(p, n.Name)} - body.globals
+
+
+def _root_of(stored: n.Node) -> str:
+    """The name that a hook stores into."""
+    if isinstance(stored, n.Call):
+        return n.root(stored.func)
+    targets = _targets(stored) if isinstance(stored, (n.Assign, n.Augment)) else []
+    return n.root(targets[0]) if targets else ""
 
 
 def _is_none(expr: n.Expr) -> bool:

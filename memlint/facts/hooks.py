@@ -207,9 +207,11 @@ class _Roots:
                             self._learn(generator.target, generator.iter, iterated=True)
 
     def _learn(self, target: n.Expr, source: n.Expr, iterated: bool) -> None:
-        for part in n.walk(target):
-            if isinstance(part, n.Name):
-                self._sources.setdefault(part.id, []).append((source, iterated))
+        if isinstance(target, n.Name):
+            self._sources.setdefault(target.id, []).append((source, iterated))
+        elif isinstance(target, (n.Sequence, n.Star)):
+            for part in target.elements if isinstance(target, n.Sequence) else [target.value]:
+                self._learn(part, source, iterated)
 
     def of(self, expr: n.Expr) -> _Roots:
         """Follow an expression to its roots."""

@@ -76,7 +76,12 @@ from memlint.rule import Condition, Proposal, rule
 def bound_cache(facts: FileFacts) -> Iterator[Proposal]:
     """One proposal for each cache that keeps objects or tensors alive."""
     yield from _of_functions(facts)
+    told: set[tuple[str, str]] = set()
     for keyed in keyed_by_tensors(facts):
+        where = (keyed.scope.qualname, keyed.growth.holder)
+        if where in told:
+            continue  # one entry of a dict speaks for all
+        told.add(where)
         name, place = facts.text(keyed.growth.container), facts.place(keyed.growth.node)
         conditions: list[Condition] = [NothingTrims(keyed.growth.holder, (facts.names.module, keyed.scope.qualname))]
         if keyed.by == CONTENT:

@@ -97,7 +97,7 @@ def break_cycles(facts: FileFacts) -> Iterator[Proposal]:
 def _conditions(cycle: Cycle) -> Iterator[Condition]:
     owner = cycle.scope.owner.name if cycle.scope.owner is not None else ""
     if cycle.form in (CLOSURE, METHOD):
-        yield Heavy(owner, required=cycle.form == METHOD)
+        yield Heavy(owner, required=not cycle.on_tensors)
     elif cycle.form == ALIAS:
         yield Open(f"whether `{cycle.name}` shares the output's memory")
     elif cycle.form == INPUT:

@@ -38,7 +38,7 @@ class Cycle:
 
     form: closure (a function over the object is stored on it), method (one of its own methods is, or is kept in its own
     table), output, alias, input (a tensor on the context of an autograd function). name: what is stored; at: where
-    it is made; attribute: where it is stored.
+    it is made; attribute: where it is stored. on_tensors: the stored function says that it is about tensors.
     """
 
     scope: Scope
@@ -47,6 +47,7 @@ class Cycle:
     name: str
     attribute: str
     reasons: list[tuple[object, str]]
+    on_tensors: bool = False
 
 
 def cycles(facts: FileFacts) -> Iterator[Cycle]:
@@ -75,7 +76,15 @@ def _on_self(facts: FileFacts, scope: Scope) -> Iterator[Cycle]:
                 told.add(attribute)
                 form, at, name = found
                 reasons: list[tuple[object, str]] = [(stmt, f"`{attribute}` holds it, so that the object holds itself")]
-                yield Cycle(scope, form, at, name, attribute, reasons)
+                yield Cycle(scope, form, at, name, attribute, reasons, _on_tensors(facts, scope, value))
+
+
+def _on_tensors(facts: FileFacts, scope: Scope, value: n.Expr) -> bool:
+    """Whether a stored function of this method is annotated with tensors."""
+    inner = next((s for s in scope.inner if isinstance(value, n.Name) and s.name == value.id), None)
+    if inner is None or inner.node is None:
+        return False
+    return any(facts.of_annotation(note).get("kind") == v.TENSOR for note in inner.node.annotations.values())
 
 
 def _stored(scope: Scope, stmt: n.Stmt) -> Iterator[tuple[n.Expr, n.Expr]]:

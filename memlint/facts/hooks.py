@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from memlint.facts import FileFacts, Scope
 from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
+from memlint.facts import values as v
 from memlint.facts.events import REPEATING
 from memlint.facts.looping import without_wrappers
 
@@ -259,7 +260,10 @@ class _Roots:
             for arg in expr.args:
                 self._follow(arg, iterated)
         else:
-            self.made = True
+            modules = [arg for arg in expr.args if _is_module(self.scope, n.dotted(arg))]
+            self.made |= not modules  # `find_layer(model, name)` looks into the module that it is given
+            for arg in modules:
+                self._follow(arg, iterated)
 
     def _name(self, name: str) -> None:
         if name in self._seen:
@@ -271,6 +275,21 @@ class _Roots:
             self.names.add(name)
         for source, iterated in self._sources.get(name, ()):
             self._follow(source, iterated)
+
+
+def _is_module(scope: Scope, text: str) -> bool:
+    """Whether a name or attribute is used as a module in its function, or anywhere in its class."""
+    first, _, rest = text.partition(".")
+    owner = scope.owner
+    if rest and first == scope.self_name and owner is not None:
+        known = [owner.hints.get(rest), owner.attributes.get(rest)]
+        scopes = list(owner.methods.values())
+    else:
+        known = [scope.hints.get(text), scope.env.get(text)]
+        scopes = [scope]
+    if any(value is not None and value.kind == v.MODULE for value in known):
+        return True
+    return bool(text) and any(f.receiver == text for s in scopes for f in s.events.forwards)
 
 
 def _lasts(scope: Scope, roots: _Roots, on_tensor: bool) -> bool:
@@ -297,7 +316,8 @@ def _foreign_to_owner(scope: Scope, roots: _Roots) -> bool:
     made = owner.methods.get("__init__", scope)
     given: set[str] = set(made.params[1:])
     for stmt in n.statements(made.body):
-        if isinstance(stmt, n.Assign) and isinstance(stmt.value, (n.Name, n.Attr)) and n.root(stmt.value) in given:
+        handed = isinstance(stmt, n.Assign) and isinstance(stmt.value, (n.Name, n.Attr, n.Item))
+        if handed and isinstance(stmt, n.Assign) and n.root(stmt.value) in given:
             given.update(n.dotted(target) for target in stmt.targets)
     return bool(roots.names) and roots.names <= given | set(scope.params[1:])
 

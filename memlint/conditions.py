@@ -296,3 +296,47 @@ class CalleeKeeps:
         if NothingTrainsOn(keeping.holder).settle(project) is REFUTED:
             return REFUTED
         return holds(Reason(keeping.spot, f"`{target[1]}` keeps `{keeping.parameter}` here"))
+class Heavy:
+    """Objects of the class are large: it is a module, or they hold tensors.
+
+    only_modules: tensors will not do. required: where nothing shows it, it is taken not to hold.
+    """
+
+    owner: str
+    only_modules: bool = False
+    required: bool = False
+
+    def settle(self, project: Project) -> Answer:
+        """Unknown where nothing shows what the objects hold."""
+        if project.is_module(self.owner) or not self.only_modules and project.holds_tensors(self.owner):
+            return holds()
+        if self.required or self.only_modules:
+            return REFUTED
+        return unknown(f"whether objects of `{self.owner}` hold tensors, and how many are made")
+
+
+@dataclass(frozen=True, slots=True)
+class MadeAnew:
+    """Objects of the class are not only made where a module is imported."""
+
+    owner: str
+
+    def settle(self, project: Project) -> Answer:
+        """An object that lives as long as the program is kept alive by nothing else."""
+        return REFUTED if project.only_at_import(self.owner) else holds()
+
+
+@dataclass(frozen=True, slots=True)
+class GivenTensor:
+    """Some caller passes a tensor for one of these parameters."""
+
+    function: FunctionId
+    parameters: tuple[str, ...]
+
+    def settle(self, project: Project) -> Answer:
+        """Refuted where no caller shows it."""
+        for parameter in self.parameters:
+            for caller, argument in project.passed_to(self.function, parameter):
+                if caller.sure and argument.kind == v.TENSOR:
+                    return holds(Reason(caller.call.spot, f"`{parameter}` is a tensor here"))
+        return REFUTED

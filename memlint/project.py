@@ -119,6 +119,16 @@ class Project:
         above = (cls for ancestor in closure([name], self._bases) for cls in self.classes.get(ancestor, ()))
         return any(cls.is_module or not k.MODULE_BASES.isdisjoint(cls.bases) for cls in above)
 
+    def holds_tensors(self, name: str) -> bool:
+        """Whether objects of a class hold tensors: it is a module, or it or a base keeps some on itself."""
+        above = (cls for ancestor in closure([name], self._bases) for cls in self.classes.get(ancestor, ()))
+        return self.is_module(name) or any(cls.holds for cls in above)
+
+    def only_at_import(self, name: str) -> bool:
+        """Whether every call of a class's constructor that is known stands in a module's body, outside of loops."""
+        callers = [c for f in self._methods.get((name, "__init__"), ()) for c in self.callers.get(f, ())]
+        return bool(callers) and all(c.function[1] == MODULE_BODY and not c.call.loops for c in callers)
+
     def resolve(self, call: Call) -> tuple[list[FunctionId], bool]:
         """The functions that a call may mean, and whether that is sure."""
         if call.path:

@@ -114,3 +114,14 @@ class KeptGraph:
     value: Span
     structure: bool
     ran: bool
+class PinningCache:
+    """A cache that keeps objects alive.
+
+    function: span of the decorated function. decorator: position among its decorators, -1 for a dict that is a cache.
+    method: it is a method, whose cache holds every object. uses_self: its body reads the object.
+    """
+
+    function: Span
+    decorator: int
+    method: bool
+    uses_self: bool

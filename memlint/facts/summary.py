@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from memlint.facts import FileFacts, Scope
+from memlint.facts import Class_, FileFacts, Scope
 from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts import values as v
@@ -119,12 +119,13 @@ class FunctionSummary:
 
 @dataclass(frozen=True, slots=True)
 class ClassSummary:
-    """A class. bases: dotted paths, or plain names where unresolved."""
+    """A class. bases: dotted paths, or plain names where unresolved. holds: `class_holds_tensors`."""
 
     module: str
     name: str
     bases: tuple[str, ...]
     is_module: bool
+    holds: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +149,22 @@ def summarize(facts: FileFacts) -> Summary:
     )
     functions = tuple(_function(facts, scope, i, rebound) for i, scope in enumerate(facts.all_scopes()))
     classes = tuple(
-        ClassSummary(facts.names.module, cls.name, tuple(cls.bases), cls.is_module(facts.classes))
+        ClassSummary(
+            facts.names.module, cls.name, tuple(cls.bases), cls.is_module(facts.classes), class_holds_tensors(cls)
+        )
         for cls in facts.classes.values()
     )
     return Summary(facts.path, facts.names.module, functions, classes)
+
+
+_LARGE = frozenset({v.TENSOR, v.OUTPUT, v.MODULE, v.OPTIMIZER, v.ARRAY})
+
+
+def class_holds_tensors(cls: Class_) -> bool:
+    """Whether objects of a class are known to hold tensors, modules or arrays, or are a data set."""
+    if any(base.startswith("torch.utils.data.") for base in cls.bases):
+        return True
+    return any(value.kind in _LARGE or value.item and value.item.kind in _LARGE for value in cls.attributes.values())
 
 
 def _function(facts: FileFacts, scope: Scope, number: int, rebound: frozenset[str]) -> FunctionSummary:

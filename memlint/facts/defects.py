@@ -100,3 +100,15 @@ class UnclampedSum:
     high: str
     augmented: bool = False
     excluded: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UnmappedLoad:
+    """A checkpoint that is read back onto the device it was saved from.
+
+    call: span of the `torch.load` call.
+    stays: a whole module that is used where it lands: loading it elsewhere would move it.
+    """
+
+    call: Span
+    stays: bool

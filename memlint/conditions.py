@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from memlint.facts import knowledge as k
 from memlint.facts import values as v
+from memlint.facts.scopes import MODULE_BODY
 from memlint.facts.summary import Call, FunctionId
 from memlint.project import REFUTED, Project, closure, holds, unknown
 from memlint.rule import Answer, Reason, Spot, Verdict
@@ -237,3 +238,20 @@ class CalleeKeepsGrad:
     def settle(self, project: Project) -> Answer:
         """By the name alone: good enough to stay silent."""
         return REFUTED if self.name in project.switching else holds()
+
+
+@dataclass(frozen=True, slots=True)
+class RunsAgain:
+    """The function runs more than once."""
+
+    function: FunctionId
+
+    def settle(self, project: Project) -> Answer:
+        """By the call graph; refuted where scripts call it, each at its top and outside of loops."""
+        found = project.per_step.get(self.function) or project.in_some_loop.get(self.function)
+        if found is not None:
+            return holds(found)
+        callers = project.callers.get(self.function, ())
+        if callers and all(c.function[1] == MODULE_BODY and c.sure for c in callers):
+            return REFUTED
+        return unknown("whether the function runs more than once")

@@ -112,3 +112,14 @@ class UnmappedLoad:
 
     call: Span
     stays: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UnclosedResource:
+    """Something that lives on until it is closed, and is not.
+
+    call: span of the call that opens it. kind: figure | pool | writer.
+    """
+
+    call: Span
+    kind: str

@@ -43,7 +43,8 @@ class Uses:
         self.owners: dict[int, n.Stmt] = {}
         self.order: dict[int, int] = {}
         self.named: dict[str, list[n.Expr]] = defaultdict(list)
-        for stmt in n.statements(body):
+        self.statements = list(n.statements(body))
+        for stmt in self.statements:
             self.order[id(stmt)] = len(self.order)
             for expr in n.expressions(stmt):
                 self.owners[id(expr)] = stmt

@@ -123,3 +123,18 @@ class UnclosedResource:
 
     call: Span
     kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnreleasedObject:
+    """Something large that is alive while what replaces it, or what follows it, is built.
+
+    form: slot (owner and key name it: `release(owner, key)` before the statement) or dict (the name `key` is not used
+        after the statement).
+    statement: span of that statement.
+    """
+
+    form: str
+    statement: Span
+    key: str
+    owner: str = ""

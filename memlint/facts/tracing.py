@@ -19,20 +19,24 @@ _HAND_ON = frozenset({
     "requires_grad_", "share_memory", "share_memory_",
 })  # fmt: skip
 _REBUILDERS = frozenset({"dict", "OrderedDict", "list", "tuple", "sorted", "iter", "enumerate", "copy", "deepcopy"})
+_CARRIERS = (n.Choice, n.Logic, n.Sequence, n.Mapping, n.Comprehension, n.Star, n.Await, n.Walrus)
 
 
 @dataclass(slots=True, eq=False)
 class Usage:
     """One thing that is done with a value.
 
-    how: method, attribute, key, tested, passed, iterated, returned, stored, unpacked, computed, deleted.
-    name: the method, attribute, key or callee. through: an unknown call lies between the value and this.
+    how: method, attribute, key, tested, passed, iterated, returned, stored, unpacked, computed.
+    name: the method, attribute, callee, or the key where it is a literal.
+    through: an unknown call lies between the value and this.
+    entry: not the value itself but something that was taken out of it.
     """
 
     how: str
     name: str
     node: Any
     through: bool = False
+    entry: bool = False
 
 
 class Uses:
@@ -76,66 +80,61 @@ class Uses:
             return any(node is target for target in stmt.targets)
         return isinstance(stmt, (n.For, n.Delete)) and node is stmt.target
 
-    def of(self, node: n.Expr, depth: int = 3, through: bool = False) -> Iterator[Usage]:
+    def of(self, node: n.Expr, depth: int = 3, through: bool = False, entry: bool = False) -> Iterator[Usage]:
         """What becomes of the value of an expression, also under the names that it is bound to."""
         while (up := self.parents.get(id(node))) is not None:
-            if isinstance(up, n.Attr):
-                call = self.parents.get(id(up))
-                if not (isinstance(call, n.Call) and call.func is up):
-                    yield Usage("attribute", up.attr, up, through)
-                    return
-                key = _text(call.args[0]) if call.args and up.attr in ("get", "pop") else None
-                yield Usage("method", up.attr, call, through) if key is None else Usage("key", key, call, through)
-                if key is None and up.attr not in _READERS | _HAND_ON:
-                    return
-                node = call
-            elif isinstance(up, n.Item):
-                if up.index is node:
-                    yield Usage("computed", "", up, through)
-                    return
-                key = _text(up.index)
-                yield Usage("key", key, up, through) if key is not None else Usage("computed", "item", up, through)
-                node = up
-            elif isinstance(up, n.Compare):
-                key = _text(up.left)
-                yield Usage("computed", "", up, through) if key is None else Usage("tested", key, up, through)
+            how, name, at = self._use(node, up)
+            if how:
+                yield Usage(how, name, at, through, entry)
+            if isinstance(up, n.Walrus):
+                yield from self._under_name(up.target, depth, through, entry, up)
+            if how in ("computed", "attribute", "tested"):
                 return
-            elif isinstance(up, n.Call):
-                callee = up.func.attr if isinstance(up.func, n.Attr) else n.dotted(up.func)
-                if callee not in _REBUILDERS:
-                    yield Usage("passed", callee, up, through)
-                    through = True
-                node = up
-            elif isinstance(up, (n.Choice, n.Logic, n.Sequence, n.Mapping, n.Comprehension, n.Star, n.Await)):
-                node = up
-            elif isinstance(up, n.Walrus):
-                yield from self._under_name(up.target, depth, through, up)
-                node = up
-            else:
-                yield Usage("computed", "", up, through)
+            if how == "method" and name not in _READERS | _HAND_ON:
                 return
-        yield from self._in_statement(node, depth, through)
+            through, entry = through or how == "passed", entry or how == "key"
+            node = at if isinstance(up, n.Attr) else up
+        yield from self._in_statement(node, depth, through, entry)
 
-    def _in_statement(self, node: n.Expr, depth: int, through: bool) -> Iterator[Usage]:
+    def _use(self, node: n.Expr, up: n.Expr) -> tuple[str, str, Any]:
+        """What the expression around a value does with it, "" where it only hands it on."""
+        if isinstance(up, n.Attr):
+            call = self.parents.get(id(up))
+            if not (isinstance(call, n.Call) and call.func is up):
+                return "attribute", up.attr, up
+            key = _text(call.args[0]) if call.args and up.attr in ("get", "pop") else None
+            return ("method", up.attr, call) if key is None else ("key", key, call)
+        if isinstance(up, n.Item) and up.value is node:
+            return "key", _text(up.index) or "", up
+        if isinstance(up, n.Compare) and (key := _text(up.left)) is not None:
+            return "tested", key, up
+        if isinstance(up, n.Call):
+            callee = up.func.attr if isinstance(up.func, n.Attr) else n.dotted(up.func)
+            return ("", "", up) if callee in _REBUILDERS else ("passed", callee, up)
+        return ("", "", up) if isinstance(up, _CARRIERS) else ("computed", "", up)
+
+    def _in_statement(self, node: n.Expr, depth: int, through: bool, entry: bool) -> Iterator[Usage]:
         stmt = self.owners.get(id(node))
         if isinstance(stmt, n.Return):
-            yield Usage("returned", "", stmt, through)
+            yield Usage("returned", "", stmt, through, entry)
         elif isinstance(stmt, n.For) and stmt.iter is node:
-            yield Usage("iterated", "", stmt, through)
+            yield Usage("iterated", "", stmt, through, entry)
         elif isinstance(stmt, n.Assign) and stmt.value is node:
             for target in stmt.targets:
                 if isinstance(target, n.Sequence):
-                    yield Usage("unpacked", "", stmt, through)
+                    yield Usage("unpacked", "", stmt, through, entry)
                 else:
-                    yield from self._under_name(target, depth, through, stmt)
+                    yield from self._under_name(target, depth, through, entry, stmt)
 
-    def _under_name(self, target: n.Expr, depth: int, through: bool, after: n.Expr | n.Stmt) -> Iterator[Usage]:
+    def _under_name(
+        self, target: n.Expr, depth: int, through: bool, entry: bool, after: n.Expr | n.Stmt
+    ) -> Iterator[Usage]:
         text = n.dotted(target)
         if "." in text or not text:
-            yield Usage("stored", text, target, through)
+            yield Usage("stored", text, target, through, entry)
         if text and depth:
             for read in self.reads(text, after):
-                yield from self.of(read, depth - 1, through)
+                yield from self.of(read, depth - 1, through, entry)
 
 
 def _text(expr: n.Expr) -> str | None:

@@ -193,7 +193,8 @@ def _slot(facts: FileFacts, scope: Scope, target: n.Expr) -> tuple[str, str, str
     if isinstance(target, n.Item) and isinstance(target.index, n.Const) and isinstance(target.index.value, str):
         name = n.dotted(target.value)
         known = name in facts.top.env or bool(facts.names.path(name))
-        if known and name not in scope.local_names:
+        assigned = (target for s in n.statements(scope.body) if isinstance(s, n.Assign) for target in s.targets)
+        if known and name not in scope.params and all(n.dotted(other) != name for other in assigned):
             return name, facts.text(target.index), facts.text(target)
     return None
 

@@ -138,3 +138,16 @@ class UnreleasedObject:
     statement: Span
     key: str
     owner: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FutileRelease:
+    """A release that frees nothing.
+
+    statement: span of the `del`, or of the loop that removes hooks. name: what should have gone.
+    holder: what holds it still, as reports say it.
+    """
+
+    statement: Span
+    name: str
+    holder: str

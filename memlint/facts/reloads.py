@@ -11,7 +11,7 @@ from memlint.facts import nodes as n
 from memlint.facts import values as v
 from memlint.facts.events import EPOCH, REPEATING
 from memlint.facts.loads import LOADERS, is_test_file
-from memlint.facts.tracing import Uses
+from memlint.facts.tracing import Uses, is_bound
 
 _BUILDERS = (
     *(path for path in k.MODULE_FACTORIES if path != "torch.nn."), "vllm.LLM", "whisper.load_model", "mlx_lm.load",
@@ -193,8 +193,7 @@ def _slot(facts: FileFacts, scope: Scope, target: n.Expr) -> tuple[str, str, str
     if isinstance(target, n.Item) and isinstance(target.index, n.Const) and isinstance(target.index.value, str):
         name = n.dotted(target.value)
         known = name in facts.top.env or bool(facts.names.path(name))
-        assigned = (target for s in n.statements(scope.body) if isinstance(s, n.Assign) for target in s.targets)
-        if known and name not in scope.params and all(n.dotted(other) != name for other in assigned):
+        if known and name not in scope.params and not is_bound(scope.body, name):
             return name, facts.text(target.index), facts.text(target)
     return None
 
@@ -246,12 +245,12 @@ def _handled(facts: FileFacts, scope: Scope, text: str, key: str, stmt: n.Assign
             if any(facts.text(part) == text for part in n.walk(expr) if isinstance(part, (n.Attr, n.Name, n.Item))):
                 return True
             for call in n.walk(expr):
-                if isinstance(call, n.Call) and _empties(facts, scope, call, name, key):
+                if isinstance(call, n.Call) and empties(facts, scope, call, name, key):
                     return True
     return any(facts.text(part) == text for part in n.walk(stmt.value) if isinstance(part, (n.Attr, n.Name, n.Item)))
 
 
-def _empties(facts: FileFacts, scope: Scope, call: n.Call, name: str, key: str) -> bool:
+def empties(facts: FileFacts, scope: Scope, call: n.Call, name: str, key: str) -> bool:
     """A call that may empty the slot: of the owner with the key, or of an own function that names the slot."""
     callee = n.dotted(call.func)
     if callee.rpartition(".")[2] in ("release", "pop", "clear", "delattr", "setattr"):

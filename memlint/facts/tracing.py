@@ -137,5 +137,12 @@ class Uses:
                 yield from self.of(read, depth - 1, through, entry)
 
 
+def is_bound(body: list[n.Stmt], name: str) -> bool:
+    """Whether an assignment in a body binds this name itself, not an attribute or an entry of it."""
+    targets = (target for s in n.statements(body) if isinstance(s, n.Assign) for target in s.targets)
+    flat = (e for target in targets for e in (target.elements if isinstance(target, n.Sequence) else [target]))
+    return any(isinstance(e, n.Name) and e.id == name for e in flat)
+
+
 def _text(expr: n.Expr) -> str | None:
     return expr.value if isinstance(expr, n.Const) and isinstance(expr.value, str) else None

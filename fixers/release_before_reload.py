@@ -1,7 +1,7 @@
 """`release(owner, "key")` goes before the statement that builds the new one, `del name` after the last use of the dict.
 
-Both are unsafe: when the build fails, the slot is empty instead of holding the old object, and whoever else holds that
-object still keeps it alive. `del` is refused where a jump or a branch could leave the name unbound for later code.
+An optimizer that is not used any more drops the gradients, and goes itself, before the model is loaded. All are unsafe:
+when the build fails, the slot is empty instead of holding the old object, and what somebody else holds stays alive.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ def fix(fact: UnreleasedObject, tree: Tree, options: Mapping[str, Any]) -> Edit:
         leading = getattr(old, "leading_lines", ())
         new = [first.with_changes(leading_lines=leading), old.with_changes(leading_lines=())]
         return Edit({old: cst.FlattenSentinel(new)}, Safety.UNSAFE, helpers=("release",))
-    if isinstance(old, cst.BaseCompoundStatement):
-        raise Refuse(f"the last use of `{fact.key}` is inside a block's head")
+    if fact.form == "idle":
+        lines = [tree.line(f"{fact.key}.zero_grad()"), tree.line(f"del {fact.key}")]
+        lines[0] = lines[0].with_changes(leading_lines=getattr(old, "leading_lines", ()))
+        return Edit({old: cst.FlattenSentinel([*lines, old.with_changes(leading_lines=())])}, Safety.UNSAFE)
     return Edit({old: cst.FlattenSentinel([old, tree.line(f"del {fact.key}")])}, Safety.UNSAFE)

@@ -1,4 +1,4 @@
-"""Helpers that code repaired by memlint calls: bounded histories, detached snapshots, released slots, exact vectorised geometry.
+"""Helpers that code repaired by memlint calls: bounded histories, detached snapshots, emptied slots, exact geometry.
 
 This one file stands alone. It may be copied into any project under any name: importing it needs the standard library
 only, and torch or mlx are looked up when a function that needs them is called. Nothing here holds state between calls.

@@ -4,7 +4,8 @@ What it finds
 -------------
 A model that is built or loaded into a slot which still holds the old one: an attribute that the constructor has filled
 already, or a global or an entry of a module's dict that a request handler fills. A loaded checkpoint that stays in a
-local through the training, although its weights were copied by `load_state_dict` and nothing reads it any more.
+local through the training, although its weights were copied by `load_state_dict` and nothing reads it any more. An
+optimizer that has done its last step while the best model is loaded and run: suspected.
 
 Why it costs
 ------------
@@ -20,7 +21,8 @@ tests; where the checkpoint is returned, stored, deleted, rebound or read again.
 Fix safety
 ----------
 Unsafe: when the new build fails, the slot is empty. `release(owner, "key")` goes before the build; it empties the slot,
-collects garbage and empties the device's cache. `del` goes after the last use of a checkpoint.
+collects garbage and empties the device's cache. `del` goes after the last use of a checkpoint, `zero_grad()` and `del`
+of an optimizer before the load.
 
 Example
 -------
@@ -72,7 +74,7 @@ from collections.abc import Iterator
 from memlint.conditions import Open
 from memlint.facts import FileFacts
 from memlint.facts.defects import UnreleasedObject
-from memlint.facts.reloads import DICT, Overlap, overlaps
+from memlint.facts.reloads import DICT, IDLE, Overlap, overlaps
 from memlint.rule import Condition, Proposal, Severity, rule
 
 
@@ -82,6 +84,8 @@ def release_before_reload(facts: FileFacts) -> Iterator[Proposal]:
     for found in overlaps(facts):
         if found.form == DICT:
             message = f"`{found.key}` keeps a second copy of the weights through the training"
+        elif found.form == IDLE:
+            message = f"`{found.key}`, its state and the gradients are still there while a model is loaded"
         else:
             message = f"a new one is built while `{found.text}` still holds the old"
         yield Proposal(

@@ -129,8 +129,8 @@ class UnclosedResource:
 class UnreleasedObject:
     """Something large that is alive while what replaces it, or what follows it, is built.
 
-    form: slot (owner and key name it: `release(owner, key)` before the statement) or dict (the name `key` is not used
-        after the statement).
+    form: slot (owner and key name it: `release(owner, key)` before the statement), dict (the name `key` is not used
+        after the statement) or idle (an optimizer, the name `key`, is not used in the statement or after it).
     statement: span of that statement.
     """
 

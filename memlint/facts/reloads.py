@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -9,9 +11,9 @@ from memlint.facts import FileFacts, Scope
 from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts import values as v
-from memlint.facts.events import EPOCH, REPEATING
+from memlint.facts.events import EPOCH, REPEATING, CallSite
 from memlint.facts.loads import LOADERS, is_test_file
-from memlint.facts.tracing import Uses, is_bound
+from memlint.facts.tracing import Usage, Uses, is_bound
 
 _BUILDERS = (
     *(path for path in k.MODULE_FACTORIES if path != "torch.nn."), "vllm.LLM", "whisper.load_model", "mlx_lm.load",
@@ -19,15 +21,18 @@ _BUILDERS = (
 )  # fmt: skip
 _HAND_ON = frozenset({"to", "cuda", "eval", "train", "half", "float", "bfloat16", "requires_grad_", "cpu"})
 _ROUTES = frozenset({"route", "get", "post", "put", "patch", "websocket", "on", "event", "command", "task", "callback"})
-SLOT, DICT = "slot", "dict"
+SLOT, DICT, IDLE = "slot", "dict", "idle"
+_NOT_COPIED = re.compile(r"optim|sched|scaler", re.IGNORECASE)
+_ROOM = "whether that moment needs the most memory"
 
 
 @dataclass(slots=True, eq=False)
 class Overlap:
     """Something large that is alive longer than it is used.
 
-    form: slot (`owner`'s `key` is rebuilt by `stmt` while it holds the old one) or dict (a loaded checkpoint in the
-    local `key`, last used in `stmt`, lives through the training that follows).
+    form: slot (`owner`'s `key` is rebuilt by `stmt` while it holds the old one), dict (a loaded checkpoint in the local
+    `key`, last used in `stmt`, lives through the training that follows) or idle (an optimizer in the local `key` lives
+    on while `stmt` loads a model).
     node: what a report points at; text: the slot as the code writes it.
     """
 
@@ -51,6 +56,8 @@ def overlaps(facts: FileFacts) -> Iterator[Overlap]:
             yield from _kept_checkpoints(facts, scope)
         if scope.node is not None and scope.name not in ("__init__", "__post_init__", "__new__", "setUp"):
             yield from _rebuilt(facts, scope)
+        if scope.events.training:
+            yield from _idle_optimizer(facts, scope)
 
 
 # -- a checkpoint through the training -------------------------------------------------------------------------------
@@ -68,7 +75,7 @@ def _kept_checkpoints(facts: FileFacts, scope: Scope) -> Iterator[Overlap]:
             continue
         name = n.dotted(stmt.targets[0])
         found = list(uses.of(site.node))
-        copied = [u for u in found if u.how == "passed" and u.name.endswith("load_state_dict")]
+        copied = [u for u in found if u.how == "passed" and u.name.endswith("load_state_dict") and _copies(facts, u)]
         if "." in name or name in {"", *told, *scope.globals} or not copied or _assigned_twice(uses, name, stmt):
             continue
         if any(u.how in ("returned", "stored") and not u.through and not u.entry for u in found):
@@ -78,13 +85,28 @@ def _kept_checkpoints(facts: FileFacts, scope: Scope) -> Iterator[Overlap]:
         after = [node for node in trained if uses.order.get(id(node), -1) > uses.order[id(last)]]
         if after and not _read_inside(scope, name) and not _dropped(uses, name, stmt):
             told.add(name)
-            final = uses.statement(last)
-            assert final is not None
+            final = _leaving_loops(scope, stmt, uses.statement(last))
             reasons: list[tuple[object, str]] = [
                 (copied[0].node, f"`{copied[0].name}` copies the weights: from here on there are two"),
                 (after[0], "and both stay while this trains"),
             ]
             yield Overlap(scope, DICT, site.node, final, name, reasons=reasons)
+
+
+def _copies(facts: FileFacts, use: Usage) -> bool:
+    """A module copies what it loads, unless it is told to take the tensors over; optimizers may take them over."""
+    shares = any(name in ("assign", "**") for name, _ in use.node.keywords)
+    return not shares and not _NOT_COPIED.search(facts.text(use.node.func))
+
+
+def _leaving_loops(scope: Scope, first: n.Stmt, last: n.Stmt | None) -> n.Stmt:
+    """The statement itself, or the outermost loop around it that does not hold the first one, too."""
+    assert last is not None
+    for loop in scope.events.loops:
+        inside = [*n.statements([loop.node])]
+        if any(s is last for s in inside) and not any(s is first for s in inside):
+            return loop.node
+    return last
 
 
 def _training(facts: FileFacts, scope: Scope) -> Iterator[n.Stmt | n.Expr]:
@@ -96,23 +118,23 @@ def _training(facts: FileFacts, scope: Scope) -> Iterator[n.Stmt | n.Expr]:
         ):
             yield loop.node
     for site in scope.events.calls:
-        own = _own(facts, scope, site.node)
+        own = _own(facts, scope, site)
         if own is not None and own is not scope and _trains(facts, own, 2):
             yield site.node
 
 
-def _own(facts: FileFacts, scope: Scope, call: n.Call) -> Scope | None:
+def _own(facts: FileFacts, scope: Scope, site: CallSite) -> Scope | None:
     """The function or method of this file that a call means."""
-    callee = n.dotted(call.func)
-    if scope.owner is not None and callee.startswith(f"{scope.self_name}."):
-        return scope.owner.methods.get(callee.partition(".")[2])
-    return facts.functions.get(callee)
+    if site.on_self and scope.owner is not None:
+        return scope.owner.methods.get(site.name)
+    cls = facts.classes.get(site.receiver.rpartition(".")[2]) if site.receiver else None
+    return cls.methods.get(site.name) if cls is not None else facts.functions.get(n.dotted(site.node.func))
 
 
 def _trains(facts: FileFacts, scope: Scope, depth: int) -> bool:
     if scope.events.training and scope.events.loops:
         return True
-    owns = (_own(facts, scope, site.node) for site in scope.events.calls) if depth else ()
+    owns = (_own(facts, scope, site) for site in scope.events.calls) if depth else ()
     return any(own is not None and _trains(facts, own, depth - 1) for own in owns)
 
 
@@ -128,6 +150,50 @@ def _dropped(uses: Uses, name: str, stmt: n.Stmt) -> bool:
 
 def _read_inside(scope: Scope, name: str) -> bool:
     return any(name in n.mentioned(expr) for inner in scope.inner for expr in n.every(inner.body))
+
+
+# -- an optimizer after the training ---------------------------------------------------------------------------------
+
+
+def _idle_optimizer(facts: FileFacts, scope: Scope) -> Iterator[Overlap]:
+    """A local optimizer that nothing reads any more, with its state and the gradients, while a model is loaded."""
+    called: dict[str, set[str]] = defaultdict(set)
+    for site in scope.events.calls:
+        if isinstance(site.node.func, n.Attr) and isinstance(site.node.func.value, n.Name):
+            called[site.node.func.value.id].add(site.node.func.attr)
+    names = [name for name, methods in called.items() if {"step", "zero_grad"} <= methods]
+    if not names:
+        return
+    uses = Uses(scope.body)
+    ends = [uses.order[id(event)] for event in scope.events.training if id(event) in uses.order]
+    for name in names:
+        reads = list(uses.reads(name))
+        if not reads or not is_bound(scope.body, name) or name in scope.globals or _read_inside(scope, name):
+            continue
+        if any(u.how == "returned" or u.how == "stored" and u.name for r in reads for u in uses.of(r, depth=0)):
+            continue
+        if _dropped(uses, name, uses.statements[0]):
+            continue
+        last = max(uses.order[id(read)] for read in reads)
+        for site in scope.events.calls:
+            order = uses.order.get(id(site.node), -1)
+            if site.loops or order < max([last, *ends]) or not _loads_model(facts, scope, site):
+                continue
+            stmt = uses.statement(site.node)
+            if stmt is not None:
+                reasons: list[tuple[object, str]] = [
+                    (max(reads, key=lambda read: uses.order[id(read)]), f"`{name}` is used here for the last time"),
+                    (site.node, "a model is loaded and run here, beside its state and the gradients"),
+                ]
+                yield Overlap(scope, IDLE, site.node, stmt, name, question=_ROOM, reasons=reasons)
+            break
+
+
+def _loads_model(facts: FileFacts, scope: Scope, site: CallSite) -> bool:
+    """Whether an own function that is called loads the weights of a model."""
+    own = _own(facts, scope, site)
+    names = {site.name.rpartition(".")[2] for site in own.events.calls} if own is not None else set()
+    return "load_state_dict" in names and not _trains(facts, own, 1) if own is not None else False
 
 
 # -- a slot that is built anew ---------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from memlint.facts import knowledge as k
 from memlint.facts import values as v
+from memlint.facts.scopes import MODULE_BODY
 from memlint.facts.summary import Call, FunctionId
 from memlint.project import REFUTED, Project, closure, holds, unknown
 from memlint.rule import Answer, Reason, Spot, Verdict
@@ -340,3 +341,17 @@ class GivenTensor:
                 if caller.sure and argument.kind == v.TENSOR:
                     return holds(Reason(caller.call.spot, f"`{parameter}` is a tensor here"))
         return REFUTED
+class RunsAgain:
+    """The function runs more than once."""
+
+    function: FunctionId
+
+    def settle(self, project: Project) -> Answer:
+        """By the call graph; refuted where scripts call it, each at its top and outside of loops."""
+        found = project.per_step.get(self.function) or project.in_some_loop.get(self.function)
+        if found is not None:
+            return holds(found)
+        callers = project.callers.get(self.function, ())
+        if callers and all(c.function[1] == MODULE_BODY and c.sure for c in callers):
+            return REFUTED
+        return unknown("whether the function runs more than once")

@@ -1,4 +1,4 @@
-"""Helpers that code repaired by memlint calls: bounded histories, detached snapshots, exact vectorised geometry.
+"""Helpers that code repaired by memlint calls: bounded histories, detached snapshots, emptied slots, exact geometry.
 
 This one file stands alone. It may be copied into any project under any name: importing it needs the standard library
 only, and torch or mlx are looked up when a function that needs them is called. Nothing here holds state between calls.
@@ -8,6 +8,7 @@ Works on Python 3.10 and later.
 from __future__ import annotations
 
 import copy
+import gc
 import math
 import operator
 import sys
@@ -25,6 +26,7 @@ __all__ = [
     "detach",
     "nearest_rows",
     "reflect",
+    "release",
     "round_to_lattice",
     "subsample",
     "to_cpu",
@@ -202,6 +204,45 @@ def _same_tuple(value: Any, items: Any) -> Any:
     if hasattr(kind, "n_sequence_fields"):  # torch.max(x, dim=0) and its like: C types that only their own call builds
         return kind(items)
     return tuple.__new__(kind, items)  # also named tuples and PackedSequence, whose own __new__ takes other arguments
+
+
+# ---------------------------------------------------------------------------------------------------- releasing
+
+
+def release(owner: object, name: str) -> None:
+    """Empty a slot, so that what it held is gone before its successor is built: `owner[name]` or `owner.name` is None.
+
+    `owner` is a mapping (a dict, `globals()`) or any object; the slot stays, a missing one stays missing. Then garbage
+    is collected, because models are full of cycles, and the device's cache is emptied, because the successor may need
+    blocks of other sizes. What somebody else still holds stays alive: an alias, an optimizer of the same parameters.
+
+    Raises what the owner raises when it can't be changed: TypeError for a read-only mapping, AttributeError for a
+    property without a setter.
+    """
+    if isinstance(owner, Mapping):
+        if name in owner:
+            slots: Any = owner
+            slots[name] = None
+    elif hasattr(owner, name):
+        setattr(owner, name, None)
+    gc.collect()
+    _empty_device_cache()
+
+
+def _empty_device_cache() -> None:
+    """Hand unused blocks back to the device. Libraries that nobody has imported hold none."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        if torch.backends.mps.is_available():
+            torch.mps.empty_cache()
+        if hasattr(torch, "xpu") and torch.xpu.is_available():
+            torch.xpu.empty_cache()
+    mx = sys.modules.get("mlx.core")
+    if mx is not None:
+        clear = getattr(mx, "clear_cache", None) or mx.metal.clear_cache
+        clear()
 
 
 # ---------------------------------------------------------------------------------------------------- geometry

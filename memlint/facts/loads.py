@@ -1,0 +1,132 @@
+"""Checkpoints that are read back onto the device they were saved from: the question behind map-checkpoint."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from memlint.facts import FileFacts, Scope
+from memlint.facts import nodes as n
+from memlint.facts import values as v
+from memlint.facts.events import CallSite
+from memlint.facts.tracing import Usage, Uses
+
+LOADERS = frozenset({"torch.load", "torch.serialization.load"})
+_IN_MEMORY = frozenset({"io.BytesIO"})
+# Entries that only checkpoints have.
+_KEYS = re.compile(
+    r"state_?dict|optimi[sz]er|^(model|net|network|params|weights|ema|optim|generator|discriminator|encoder|decoder|actor"
+    r"|critic|epoch|params_ema|hyper_?parameters|model_(state|weights|params|dict))$"
+)
+# What these hold are numbers and small states, not weights.
+_SMALL = re.compile(r"sched|scaler|sampler|rng", re.IGNORECASE)
+_FILES = re.compile(r"\.(pth|ckpt|pth\.tar|safetensors|bin)$")
+_PATHS = re.compile(r"check_?point|ckpt|weight|pretrain|resume|model", re.IGNORECASE)
+_MODULE_METHODS = frozenset({
+    "parameters", "named_parameters", "state_dict", "load_state_dict", "eval", "modules", "named_modules", "children",
+    "zero_grad", "flatten_parameters", "requires_grad_", "half",
+})  # fmt: skip
+_MOVES = frozenset({"to", "cuda", "cpu"})
+_DEVICES = re.compile(r"cuda|device|gpu|accelerat|\bmps\b|\bnpu\b|\bxpu\b", re.IGNORECASE)
+
+
+@dataclass(slots=True, eq=False)
+class Loaded:
+    """A `torch.load` that says nothing of devices. question: what keeps it from being proved.
+
+    stays: a whole module that is used where it lands, so that loading it elsewhere would move it.
+    """
+
+    scope: Scope
+    node: n.Call
+    stays: bool
+    reasons: list[tuple[object, str]]
+    question: str = ""
+
+
+def unmapped_loads(facts: FileFacts) -> Iterator[Loaded]:
+    """Every such load of a file."""
+    if is_test_file(facts.path) or re.search(r"\btorch\.load\s*=[^=]", facts.source.text):
+        return
+    for scope in facts.all_scopes():
+        sites = [site for site in scope.events.calls if site.path in LOADERS]
+        open_sites = [site for site in sites if site.node.args and not _says_where(site.node)]
+        if not open_sites or _writes_from_cpu(facts):
+            continue
+        mapped = {facts.text(s.node.args[0]) for s in sites if s.node.args and _says_where(s.node)}
+        uses = Uses(scope.body)
+        for site in open_sites:
+            found = _judge(facts, scope, site, uses, mapped)
+            if found is not None:
+                yield found
+
+
+def is_test_file(path: str) -> bool:
+    """Unit tests live for moments, and what they load is small."""
+    *folders, name = path.split("/")
+    return name.startswith("test_") and name != "test_.py" and bool({"tests", "test"} & set(folders))
+
+
+def _says_where(call: n.Call) -> bool:
+    """map_location in either form; a mapped file; or arguments that nobody can see."""
+    names = {name for name, _ in call.keywords}
+    return (
+        len(call.args) > 1
+        or bool(names & {"map_location", "mmap", "**"})
+        or any(isinstance(argument, n.Star) for argument in call.args)
+    )
+
+
+def _writes_from_cpu(facts: FileFacts) -> bool:
+    """A program that trains and saves and never speaks of a device: its own checkpoints come from the CPU."""
+    if _DEVICES.search(facts.source.text) or "torch.save" not in facts.source.text:
+        return False
+    return any(scope.events.training for scope in facts.all_scopes())
+
+
+def _judge(facts: FileFacts, scope: Scope, site: CallSite, uses: Uses, mapped: set[str]) -> Loaded | None:
+    node, path = site.node, site.node.args[0]
+    if site.args and site.args[0].path in _IN_MEMORY:
+        return None
+    found = [u for u in uses.of(node) if not (_loads_weights(u) and _SMALL.search(facts.text(u.node.func)))]
+    sure = next(((u, why) for u in found if (why := _shows_checkpoint(facts, u))), None)
+    moves = [u for u in found if u.how == "method" and u.name in _MOVES]
+    module = any(u.how == "method" and u.name in _MODULE_METHODS for u in found) or _is_module(scope, uses, node)
+    if sure is None and module:
+        sure = next((u for u in found if u.how == "method"), Usage("stored", "", node)), "used as a module"
+    keeps = module and not moves and not any(_loads_weights(u) for u in found)
+    if sure is not None:
+        question = "whether it is meant to go to the accelerator: another branch says where, this one does not"
+        return Loaded(scope, node, keeps, [(sure[0].node, sure[1])], question if facts.text(path) in mapped else "")
+    mapping = next((u for u in found if u.how == "method" and u.name in ("items", "keys") and not u.through), None)
+    named = bool(_PATHS.search(facts.text(path)) or isinstance(path, n.Const) and _FILES.search(str(path.value)))
+    resaved = next((u for u in found if u.how == "passed" and u.name == "save" and not u.through), None)
+    hint = mapping or resaved
+    if hint is None or not named:
+        return None
+    what = "read as a dict of tensors" if mapping else "saved again"
+    return Loaded(scope, node, keeps, [(hint.node, what)], "whether the file holds weights")
+
+
+def _loads_weights(use: Usage) -> bool:
+    loads = use.name.endswith("load_state_dict") or use.name in ("load_weights", "set_model_state_dict")
+    return loads and use.how == "passed"
+
+
+def _shows_checkpoint(facts: FileFacts, use: Usage) -> str:
+    """Why a use proves that a checkpoint was loaded, "" where it does not."""
+    if _loads_weights(use):
+        return f"its tensors are copied from there by `{use.name}`"
+    if use.how in ("key", "tested") and not use.through and _KEYS.search(use.name):
+        return f"its entry `{use.name}` shows that it is a checkpoint"
+    return ""
+
+
+def _is_module(scope: Scope, uses: Uses, node: n.Call) -> bool:
+    """Bound to a name that the function uses as a module."""
+    stmt = uses.statement(node)
+    if not (isinstance(stmt, n.Assign) and stmt.value is node):
+        return False
+    hints = [scope.hints.get(n.dotted(target)) for target in stmt.targets]
+    return any(hint is not None and hint.kind == v.MODULE for hint in hints)

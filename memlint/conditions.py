@@ -237,3 +237,67 @@ class CalleeKeepsGrad:
     def settle(self, project: Project) -> Answer:
         """By the name alone: good enough to stay silent."""
         return REFUTED if self.name in project.switching else holds()
+
+
+@dataclass(frozen=True, slots=True)
+class KeepsStateGraph:
+    """What the state goes through does not detach it by itself. callee: the class's dotted path, or "torch"."""
+
+    callee: str
+
+    def settle(self, project: Project) -> Answer:
+        """Refuted where the forward of the class, or anything that it calls, detaches."""
+        if self.callee == "torch":
+            return holds()
+        name = self.callee.rpartition(".")[2]
+        forwards = project.methods(name, "forward") if name else []
+        if not forwards:
+            return unknown("whether the module detaches the state by itself")
+
+        def own(function: FunctionId) -> list[FunctionId]:
+            return [target for target, caller in project.callees.get(function, ()) if caller.sure]
+
+        if any(project.functions[function].detaches for function in closure(forwards, own)):
+            return REFUTED
+        return holds(Reason(project.functions[forwards[0]].spot, "this forward hands the state back with its graph"))
+
+
+@dataclass(frozen=True, slots=True)
+class NothingResets:
+    """No other code gives the attribute a new value."""
+
+    attribute: str
+    function: FunctionId
+
+    def settle(self, project: Project) -> Answer:
+        """Refuted where somebody calls what renews it, or it belongs to a base that is not in the checked files."""
+        idle = []
+        for function, bound in project.bounds(self.attribute):
+            if bound.how == "init" or function == self.function or function[1].endswith(".__init__"):
+                continue
+            summary = project.functions[function]
+            if project.is_called(function) or not summary.owner:
+                return REFUTED
+            idle.append((summary, bound))
+        if idle:
+            summary, bound = idle[0]
+            return unknown(f"whether anything calls `{summary.name}`, which renews it",
+                           Reason(bound.spot, "renewed here, but no checked file calls this"))  # fmt: skip
+        return holds()
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedInALoop:
+    """The function is called again and again by code that trains."""
+
+    function: FunctionId
+
+    def settle(self, project: Project) -> Answer:
+        """Holds where such a loop is known; refuted where no caller with gradients on repeats it."""
+        callers = [c for c in project.callers.get(self.function, ()) if c.sure and project.grad_on(c.call)]
+        for caller in callers:
+            if caller.call.repeats and project.functions[caller.function].trains:
+                return holds(Reason(caller.call.spot, f"`{self.function[1]}` is called in a training loop here"))
+        if self.function in project.per_step:
+            return unknown("whether gradients are on, and how many steps follow each other without a reset")
+        return REFUTED

@@ -100,3 +100,16 @@ class UnclampedSum:
     high: str
     augmented: bool = False
     excluded: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StateCarried:
+    """A recurrent state that takes its graph along into the next step.
+
+    states: sources of what is to be detached: `hidden`, `self.hidden`, `self.state["coverage"]`.
+    statement: span of the statement beside which that belongs. after: behind it, not before it.
+    """
+
+    states: tuple[str, ...]
+    statement: Span
+    after: bool = False

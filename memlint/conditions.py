@@ -301,3 +301,20 @@ class TrainedInALoop:
         if self.function in project.per_step:
             return unknown("whether gradients are on, and how many steps follow each other without a reset")
         return REFUTED
+
+
+@dataclass(frozen=True, slots=True)
+class CutsGraphs:
+    """What the function yields comes without the graph that it was given."""
+
+    function: FunctionId
+
+    def settle(self, project: Project) -> Answer:
+        """Refuted unless it, or what it calls, detaches something; what exactly that is stays open."""
+
+        def own(function: FunctionId) -> list[FunctionId]:
+            return [target for target, caller in project.callees.get(function, ()) if caller.sure]
+
+        if any(project.functions[f].detaches for f in closure([self.function], own) if f in project.functions):
+            return unknown(f"whether `{self.function[1]}` detaches all that it yields")
+        return REFUTED

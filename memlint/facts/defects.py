@@ -113,3 +113,10 @@ class StateCarried:
     states: tuple[str, ...]
     statement: Span
     after: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GraphKept:
+    """A backward with `retain_graph=True` that is the last one on its graph. call: span of the call."""
+
+    call: Span

@@ -318,3 +318,21 @@ class CutsGraphs:
         if any(project.functions[f].detaches for f in closure([self.function], own) if f in project.functions):
             return unknown(f"whether `{self.function[1]}` detaches all that it yields")
         return REFUTED
+
+
+@dataclass(frozen=True, slots=True)
+class CalleeTrains:
+    """A function that is called here runs a training step."""
+
+    caller: FunctionId
+    name: str
+
+    def settle(self, project: Project) -> Answer:
+        """Refuted where its code is known and nothing in it trains, or where nothing says that it does."""
+        targets = [t for t, _ in project.callees.get(self.caller, ()) if t[1].rpartition(".")[2] == self.name]
+        for target in targets:
+            if project.trains(target):
+                return holds(Reason(project.functions[target].spot, f"`{self.name}` trains"))
+        if not targets and self.name in k.TRAINING_CALLS:
+            return unknown(f"what `{self.name}` does")
+        return REFUTED

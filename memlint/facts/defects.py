@@ -120,3 +120,10 @@ class GraphKept:
     """A backward with `retain_graph=True` that is the last one on its graph. call: span of the call."""
 
     call: Span
+
+
+@dataclass(frozen=True, slots=True)
+class RetriedInHandler:
+    """A training step in the handler of the error that stopped the first attempt. call: span of the call."""
+
+    call: Span

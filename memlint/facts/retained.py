@@ -9,6 +9,7 @@ from memlint.facts import FileFacts, Scope
 from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts import values as v
+from memlint.facts.events import Loop
 
 _CUTTING = frozenset({"detach", "detach_", "item", "tolist", "numpy", "data"})
 _HARMLESS = frozenset(
@@ -207,7 +208,7 @@ def _names(target: n.Expr) -> Iterator[str]:
             yield text
 
 
-def _of_outer(facts: FileFacts, scope: Scope, region: list[n.Stmt], loops: list[object], name: str,
+def _of_outer(facts: FileFacts, scope: Scope, region: list[n.Stmt], loops: list[Loop], name: str,
               found: Retained) -> str | None:  # fmt: skip
     """What is open about a name that the region does not make: "" for nothing, None where it may carry a graph."""
     first, _, rest = name.partition(".")

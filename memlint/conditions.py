@@ -336,3 +336,36 @@ class CalleeTrains:
         if not targets and self.name in k.TRAINING_CALLS:
             return unknown(f"what `{self.name}` does")
         return REFUTED
+
+
+@dataclass(frozen=True, slots=True)
+class CalledEachStep:
+    """A loop that trains calls the function in each pass, directly or by way of functions without loops of their own."""
+
+    function: FunctionId
+
+    def settle(self, project: Project) -> Answer:
+        """Refuted where no such loop is known: a function that runs once per epoch may clear what it likes."""
+        todo, seen = [self.function], {self.function}
+        while todo:
+            for caller in project.callers.get(todo.pop(), ()):
+                trains = project.functions[caller.function].trains
+                if caller.sure and caller.call.repeats and trains:
+                    return holds(Reason(caller.call.spot, "called in a training loop here"))
+                quiet = not any(call.loops or call.repeats for call in project.functions[caller.function].calls)
+                if caller.sure and quiet and caller.function not in seen:
+                    seen.add(caller.function)
+                    todo.append(caller.function)
+        return REFUTED
+
+
+@dataclass(frozen=True, slots=True)
+class NothingBoundsCache:
+    """No checked file limits or clears MLX's buffer cache."""
+
+    names: tuple[str, ...] = ("set_cache_limit", "clear_cache", "set_memory_limit", "set_wired_limit")
+
+    def settle(self, project: Project) -> Answer:
+        """Refuted where somebody calls one of the functions."""
+        called = any(call.name in self.names for f in project.functions.values() for call in f.calls)
+        return REFUTED if called else holds()

@@ -387,14 +387,14 @@ class Cleanup:
     """Empties the device's cache of freed blocks now and then: at intervals, only when it is large, then with a rest.
 
     Call `step()` once per step. On every `every`-th call it first runs `prune()`, where one is given: that is the place
-    to drop what is finished (never what is active), or to run `gc.collect`. Then, if the memory that the allocator holds
-    beyond what tensors use (reserved - allocated) exceeds `above_gb` (1 GB = 1e9 bytes), it empties the cache and
-    leaves it alone for the next `cooldown` calls.
+    to drop what is finished (never what is active), or to run `gc.collect`. Then, if the allocator holds more than
+    `above_gb` (1 GB = 1e9 bytes) beyond what tensors use (reserved - allocated), it empties the cache and leaves it
+    alone for the next `cooldown` calls.
 
     What tensors use is not counted, because emptying the cache would not lower it. Threads may share one object.
 
-    Raises ValueError when `every` < 1, `cooldown` < 0 or `above_gb` is negative or NaN, and TypeError when the first two
-    are not integers.
+    Raises ValueError when `every` < 1, `cooldown` < 0 or `above_gb` is negative or NaN, and TypeError when one of the
+    first two is not an integer.
     """
 
     def __init__(
@@ -445,7 +445,7 @@ def _spare_bytes() -> int:
     spare = 0
     torch, mx = sys.modules.get("torch"), sys.modules.get("mlx.core")
     for device in _torch_devices(torch):
-        if device is getattr(torch, "mps", None):
+        if hasattr(device, "driver_allocated_memory"):
             spare += device.driver_allocated_memory() - device.current_allocated_memory()
         else:
             for index in range(device.device_count()):

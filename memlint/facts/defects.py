@@ -127,3 +127,15 @@ class RetriedInHandler:
     """A training step in the handler of the error that stopped the first attempt. call: span of the call."""
 
     call: Span
+
+
+@dataclass(frozen=True, slots=True)
+class CacheCleared:
+    """Cache clearing that runs in every step.
+
+    form: each-step | in-a-step | allocated | mlx. calls: spans of the calls. loop: the loop to make a `Cleanup` before.
+    """
+
+    form: str
+    calls: tuple[Span, ...]
+    loop: Span | None = None

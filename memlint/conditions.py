@@ -340,7 +340,7 @@ class CalleeTrains:
 
 @dataclass(frozen=True, slots=True)
 class CalledEachStep:
-    """A loop that trains calls the function in each pass, directly or by way of functions without loops of their own."""
+    """A loop that trains calls the function in each pass, directly or by way of functions that have no loops."""
 
     function: FunctionId
 

@@ -241,7 +241,7 @@ class CalleeKeepsGrad:
 
 @dataclass(frozen=True, slots=True)
 class KeepsStateGraph:
-    """What the state goes through does not detach it by itself. callee: the class's dotted path, or "torch"."""
+    """What the state goes through does not detach it by itself. callee: a class's path, `path()` of a function, "torch"."""
 
     callee: str
 
@@ -249,8 +249,13 @@ class KeepsStateGraph:
         """Refuted where the forward of the class, or anything that it calls, detaches."""
         if self.callee == "torch":
             return holds()
-        name = self.callee.rpartition(".")[2]
-        forwards = project.methods(name, "forward") if name else []
+        if self.callee.endswith("()"):
+            path = self.callee.removesuffix("()").split(".")
+            ids = [(".".join(path[:end]), ".".join(path[end:])) for end in range(1, len(path))]
+            forwards = [function for function in ids if function in project.functions]
+        else:
+            name = self.callee.rpartition(".")[2]
+            forwards = project.methods(name, "forward") if name else []
         if not forwards:
             return unknown("whether the module detaches the state by itself")
 
@@ -259,7 +264,7 @@ class KeepsStateGraph:
 
         if any(project.functions[function].detaches for function in closure(forwards, own)):
             return REFUTED
-        return holds(Reason(project.functions[forwards[0]].spot, "this forward hands the state back with its graph"))
+        return holds(Reason(project.functions[forwards[0]].spot, "this hands the state back with its graph"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ class Carried:
     """A state that a call takes and hands back, over and over.
 
     states: the names that nothing cuts. before: the statement in front of which they can be cut.
-    callee: the class that the call runs, as far as the file tells; "" where it does not, "torch" for torch's own.
+    callee: what the call runs, see `callee_of`.
     attribute: the identity of the attribute that holds the state between calls of the function.
     """
 
@@ -193,7 +193,7 @@ def bare(expr: n.Expr) -> Iterator[str]:
 def _uncut(carry: _Carry, body: list[n.Stmt]) -> tuple[str, ...]:
     """Those of the states that no other statement binds, cuts, changes in place or hands to somebody who may."""
     touched: set[str] = set()
-    keepers = {id(stmt) for stmt in carry.keepers}
+    keepers = {id(stmt) for stmt in (*carry.keepers, *_first_times(body, carry.states))}
     for stmt in n.statements(body):
         if id(stmt) not in keepers:
             touched |= _bound(stmt)
@@ -207,6 +207,16 @@ def _uncut(carry: _Carry, body: list[n.Stmt]) -> tuple[str, ...]:
                 elif isinstance(part, n.Comprehension):
                     touched |= {_base(g.iter) for g in part.generators}
     return tuple(state for state in carry.states if state not in touched)
+
+
+def _first_times(body: list[n.Stmt], states: list[str]) -> Iterator[n.Stmt]:
+    """What is bound under `if hidden is None`: it makes the state once, and renews nothing."""
+    for stmt in n.statements(body):
+        if isinstance(stmt, n.If):
+            for part in n.walk(stmt.test):
+                is_none = isinstance(part, n.Compare) and part.rest[0][0] == "Is" and n.dotted(part.left) in states
+                if is_none and isinstance(part, n.Compare) and isinstance(part.rest[0][1], n.Const):
+                    yield from stmt.body
 
 
 def _bound(stmt: n.Stmt) -> set[str]:
@@ -237,13 +247,15 @@ def _base(expr: n.Expr) -> str:
 
 
 def callee_of(facts: FileFacts, scope: Scope, call: n.Call) -> str:
-    """The class of the module that a call runs: its dotted path, "torch" for one of torch's own, "" where unknown."""
+    """What a call runs: the dotted path of a module's class, `function()`, "torch" for torch's own, "" where unknown."""
     text = n.dotted(call.func)
     first, _, rest = text.partition(".")
     owner = scope.owner
+    if text in facts.functions:
+        return f"{facts.names.module}.{text}()"
     if owner is not None and first == scope.self_name and rest:
         if rest in owner.methods:
-            return f"{facts.names.module}.{owner.name}"
+            return f"{facts.names.module}.{owner.methods[rest].qualname}()"
         value = owner.attributes.get(rest)
         made = [stmt for method in owner.methods.values() for stmt in n.statements(method.body)]
     else:

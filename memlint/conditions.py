@@ -241,7 +241,7 @@ class CalleeKeepsGrad:
 
 @dataclass(frozen=True, slots=True)
 class KeepsStateGraph:
-    """What the state goes through does not detach it by itself. callee: a class's path, `path()` of a function, "torch"."""
+    """What the state goes through does not detach it by itself. callee: see `memlint.facts.recurrence.callee_of`."""
 
     callee: str
 

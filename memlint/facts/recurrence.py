@@ -247,7 +247,7 @@ def _base(expr: n.Expr) -> str:
 
 
 def callee_of(facts: FileFacts, scope: Scope, call: n.Call) -> str:
-    """What a call runs: the path of a module's class, `path()` of a function, "torch" for torch's own, "" if unknown."""
+    """What a call runs: the path of a module's class, `path()` of a function, "torch" for torch's own, "" unknown."""
     text = n.dotted(call.func)
     first, _, rest = text.partition(".")
     owner = scope.owner

@@ -79,7 +79,8 @@ def _over_a_loop(facts: FileFacts, scope: Scope, calls: dict[int, Forward]) -> I
             forward = calls.get(id(carry.call))
             if forward is None or not any(use.how == "trained" for use in forward.uses):
                 continue
-            states = _uncut(carry, body)
+            new = set(bare(loop.node.target)) if isinstance(loop.node, n.For) else set()
+            states = tuple(state for state in _uncut(carry, body) if state not in new)
             if not states or any("." in state and not state.startswith(f"{scope.self_name}.") for state in states):
                 continue
             head = getattr(loop.node, "iter", None) or getattr(loop.node, "test", loop.node)

@@ -251,6 +251,54 @@ class NothingTrainsOn:
                 return REFUTED
             if drawn.how == "returned" and any(project.trains(c.function) for c in project.callers.get(function, ())):
                 return REFUTED
+class KeepsStateGraph:
+    """What the state goes through does not detach it by itself. callee: see `memlint.facts.recurrence.callee_of`."""
+
+    callee: str
+
+    def settle(self, project: Project) -> Answer:
+        """Refuted where the forward of the class, or anything that it calls, detaches."""
+        if self.callee == "torch":
+            return holds()
+        if self.callee.endswith("()"):
+            path = self.callee.removesuffix("()").split(".")
+            ids = [(".".join(path[:end]), ".".join(path[end:])) for end in range(1, len(path))]
+            forwards = [function for function in ids if function in project.functions]
+        else:
+            name = self.callee.rpartition(".")[2]
+            forwards = project.methods(name, "forward") if name else []
+        if not forwards:
+            return unknown("whether the module detaches the state by itself")
+
+        def own(function: FunctionId) -> list[FunctionId]:
+            return [target for target, caller in project.callees.get(function, ()) if caller.sure]
+
+        if any(project.functions[function].detaches for function in closure(forwards, own)):
+            return REFUTED
+        return holds(Reason(project.functions[forwards[0]].spot, "this hands the state back with its graph"))
+
+
+@dataclass(frozen=True, slots=True)
+class NothingResets:
+    """No other code gives the attribute a new value."""
+
+    attribute: str
+    function: FunctionId
+
+    def settle(self, project: Project) -> Answer:
+        """Refuted where somebody calls what renews it, or it belongs to a base that is not in the checked files."""
+        idle = []
+        for function, bound in project.bounds(self.attribute):
+            if bound.how == "init" or function == self.function or function[1].endswith(".__init__"):
+                continue
+            summary = project.functions[function]
+            if project.is_called(function) or not summary.owner:
+                return REFUTED
+            idle.append((summary, bound))
+        if idle:
+            summary, bound = idle[0]
+            return unknown(f"whether anything calls `{summary.name}`, which renews it",
+                           Reason(bound.spot, "renewed here, but no checked file calls this"))  # fmt: skip
         return holds()
 
 
@@ -343,6 +391,25 @@ class GivenTensor:
         return REFUTED
 class RunsAgain:
     """The function runs more than once."""
+class TrainedInALoop:
+    """The function is called again and again by code that trains."""
+
+    function: FunctionId
+
+    def settle(self, project: Project) -> Answer:
+        """Holds where such a loop is known; refuted where no caller with gradients on repeats it."""
+        callers = [c for c in project.callers.get(self.function, ()) if c.sure and project.grad_on(c.call)]
+        for caller in callers:
+            if caller.call.repeats and project.functions[caller.function].trains:
+                return holds(Reason(caller.call.spot, f"`{self.function[1]}` is called in a training loop here"))
+        if self.function in project.per_step:
+            return unknown("whether gradients are on, and how many steps follow each other without a reset")
+        return REFUTED
+
+
+@dataclass(frozen=True, slots=True)
+class CutsGraphs:
+    """What the function yields comes without the graph that it was given."""
 
     function: FunctionId
 
@@ -355,3 +422,62 @@ class RunsAgain:
         if callers and all(c.function[1] == MODULE_BODY and c.sure for c in callers):
             return REFUTED
         return unknown("whether the function runs more than once")
+        """Refuted unless it, or what it calls, detaches something; what exactly that is stays open."""
+
+        def own(function: FunctionId) -> list[FunctionId]:
+            return [target for target, caller in project.callees.get(function, ()) if caller.sure]
+
+        if any(project.functions[f].detaches for f in closure([self.function], own) if f in project.functions):
+            return unknown(f"whether `{self.function[1]}` detaches all that it yields")
+        return REFUTED
+
+
+@dataclass(frozen=True, slots=True)
+class CalleeTrains:
+    """A function that is called here runs a training step."""
+
+    caller: FunctionId
+    name: str
+
+    def settle(self, project: Project) -> Answer:
+        """Refuted where its code is known and nothing in it trains, or where nothing says that it does."""
+        targets = [t for t, _ in project.callees.get(self.caller, ()) if t[1].rpartition(".")[2] == self.name]
+        for target in targets:
+            if project.trains(target):
+                return holds(Reason(project.functions[target].spot, f"`{self.name}` trains"))
+        if not targets and self.name in k.TRAINING_CALLS:
+            return unknown(f"what `{self.name}` does")
+        return REFUTED
+
+
+@dataclass(frozen=True, slots=True)
+class CalledEachStep:
+    """A loop that trains calls the function in each pass, directly or by way of functions that have no loops."""
+
+    function: FunctionId
+
+    def settle(self, project: Project) -> Answer:
+        """Refuted where no such loop is known: a function that runs once per epoch may clear what it likes."""
+        todo, seen = [self.function], {self.function}
+        while todo:
+            for caller in project.callers.get(todo.pop(), ()):
+                trains = project.functions[caller.function].trains
+                if caller.sure and caller.call.repeats and trains:
+                    return holds(Reason(caller.call.spot, "called in a training loop here"))
+                quiet = not any(call.loops or call.repeats for call in project.functions[caller.function].calls)
+                if caller.sure and quiet and caller.function not in seen:
+                    seen.add(caller.function)
+                    todo.append(caller.function)
+        return REFUTED
+
+
+@dataclass(frozen=True, slots=True)
+class NothingBoundsCache:
+    """No checked file limits or clears MLX's buffer cache."""
+
+    names: tuple[str, ...] = ("set_cache_limit", "clear_cache", "set_memory_limit", "set_wired_limit")
+
+    def settle(self, project: Project) -> Answer:
+        """Refuted where somebody calls one of the functions."""
+        called = any(call.name in self.names for f in project.functions.values() for call in f.calls)
+        return REFUTED if called else holds()

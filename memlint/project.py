@@ -264,6 +264,10 @@ class Project:
                         return True
         return False
 
+    def methods(self, owner: str, name: str) -> list[FunctionId]:
+        """The functions that a method of this name may mean, in a class of this name, its bases and subclasses."""
+        return [found for cls in (owner, *self.family(owner)) for found in self._methods.get((cls, name), ())]
+
     def knows(self, name: str) -> bool:
         """Whether a function or class of this name is in the project."""
         return name in self._by_name or name in self.classes

@@ -1,7 +1,8 @@
 """Helpers that code repaired by memlint calls: bounded histories, detached snapshots, emptied slots, exact geometry.
 
 This one file stands alone. It may be copied into any project under any name: importing it needs the standard library
-only, and torch or mlx are looked up when a function that needs them is called. Nothing here holds state between calls.
+only, and torch or mlx are looked up when a function that needs them is called. Functions hold no state between calls;
+objects that do may be shared by threads.
 Works on Python 3.10 and later.
 """
 
@@ -12,6 +13,7 @@ import gc
 import math
 import operator
 import sys
+import threading
 from collections import UserDict, deque
 from collections.abc import Callable, Mapping, MutableSequence, Sequence
 from dataclasses import fields, is_dataclass
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor  # type: ignore[import-not-found,unused-ignore]
 
 __all__ = [
+    "Cleanup",
     "append_bounded",
     "clamp_step",
     "detach",
@@ -416,3 +419,103 @@ def _widened(values: Tensor) -> Tensor:
     if not values.is_floating_point():
         raise TypeError(f"need a floating point tensor, got {values.dtype}")
     return values.float() if values.element_size() < 4 else values
+
+
+# ---------------------------------------------------------------------------------------------------- device caches
+
+
+class Cleanup:
+    """Empties the device's cache of freed blocks now and then: at intervals, only when it is large, then with a rest.
+
+    Call `step()` once per step. On every `every`-th call it first runs `prune()`, where one is given: that is the place
+    to drop what is finished (never what is active), or to run `gc.collect`. Then, if the allocator holds more than
+    `above_gb` (1 GB = 1e9 bytes) beyond what tensors use (reserved - allocated), it empties the cache and leaves it
+    alone for the next `cooldown` calls.
+
+    What tensors use is not counted, because emptying the cache would not lower it. Threads may share one object.
+
+    Raises ValueError when `every` < 1, `cooldown` < 0 or `above_gb` is negative or NaN, and TypeError when one of the
+    first two is not an integer.
+    """
+
+    def __init__(
+        self,
+        every: int = 10,
+        above_gb: float = 20.0,
+        cooldown: int = 10,
+        prune: Callable[[], object] | None = None,
+    ) -> None:
+        self.every = _at_least_one("every", every)
+        self.cooldown = operator.index(cooldown)
+        if self.cooldown < 0:
+            raise ValueError(f"cooldown must not be negative, got {cooldown}")
+        if not above_gb >= 0:
+            raise ValueError(f"above_gb must not be negative, got {above_gb}")
+        self.above_bytes = above_gb * 1e9
+        self._prune = prune
+        self._lock = threading.Lock()
+        self._steps = 0
+        self._rests_until = 0
+
+    def step(self, state: Any = None) -> bool:
+        """Count one step, and clean where that is due. True when the cache was emptied.
+
+        state: what is known of the memory already, with `allocated` and `reserved` in bytes; None asks the device.
+        An error of `prune` is raised; the step is counted, and the next due one goes on as usual.
+        """
+        with self._lock:
+            self._steps += 1
+            step = self._steps
+        if step % self.every:
+            return False
+        if self._prune is not None:
+            self._prune()  # outside the lock: it may take long, or call this object again
+        with self._lock:
+            if step <= self._rests_until:
+                return False
+            spare = _spare_bytes() if state is None else state.reserved - state.allocated
+            if not spare > self.above_bytes:
+                return False
+            self._rests_until = step + self.cooldown
+        _empty_caches()
+        return True
+
+
+def _spare_bytes() -> int:
+    """What the allocators of all devices hold beyond what tensors use; 0 where there is no device in use."""
+    spare = 0
+    torch, mx = sys.modules.get("torch"), sys.modules.get("mlx.core")
+    for device in _torch_devices(torch):
+        if hasattr(device, "driver_allocated_memory"):
+            spare += device.driver_allocated_memory() - device.current_allocated_memory()
+        else:
+            for index in range(device.device_count()):
+                spare += device.memory_reserved(index) - device.memory_allocated(index)
+    if mx is not None:
+        spare += _of_mlx(mx, "get_cache_memory")()
+    return spare
+
+
+def _empty_caches() -> None:
+    torch, mx = sys.modules.get("torch"), sys.modules.get("mlx.core")
+    for device in _torch_devices(torch):
+        device.empty_cache()
+    if mx is not None:
+        _of_mlx(mx, "clear_cache")()
+
+
+def _torch_devices(torch: Any) -> list[Any]:
+    """The modules of torch that stand for a device which this process uses; asking starts none up."""
+    found = []
+    for name in ("cuda", "xpu"):
+        device = getattr(torch, name, None)
+        if device is not None and device.is_initialized():
+            found.append(device)
+    if torch is not None and torch.backends.mps.is_available():
+        found.append(torch.mps)
+    return found
+
+
+def _of_mlx(mx: Any, name: str) -> Any:
+    """A function of mlx, which older releases keep in `mlx.core.metal`."""
+    return getattr(mx, name) if hasattr(mx, name) else getattr(mx.metal, name)

@@ -173,3 +173,39 @@ class FutileRelease:
     statement: Span
     name: str
     holder: str
+class StateCarried:
+    """A recurrent state that takes its graph along into the next step.
+
+    states: sources of what is to be detached: `hidden`, `self.hidden`, `self.state["coverage"]`.
+    statement: span of the statement beside which that belongs. after: behind it, not before it.
+    """
+
+    states: tuple[str, ...]
+    statement: Span
+    after: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GraphKept:
+    """A backward with `retain_graph=True` that is the last one on its graph. call: span of the call."""
+
+    call: Span
+
+
+@dataclass(frozen=True, slots=True)
+class RetriedInHandler:
+    """A training step in the handler of the error that stopped the first attempt. call: span of the call."""
+
+    call: Span
+
+
+@dataclass(frozen=True, slots=True)
+class CacheCleared:
+    """Cache clearing that runs in every step.
+
+    form: each-step | in-a-step | allocated | mlx. calls: spans of the calls. loop: the loop to make a `Cleanup` before.
+    """
+
+    form: str
+    calls: tuple[Span, ...]
+    loop: Span | None = None

@@ -115,6 +115,7 @@ class FunctionSummary:
     freezes: bool
     is_method: bool
     is_classmethod: bool
+    detaches: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +199,7 @@ def _function(facts: FileFacts, scope: Scope, number: int, rebound: frozenset[st
         freezes=bool(scope.events.frozen),
         is_method=scope.owner is not None and bool(scope.self_name),
         is_classmethod=bool(scope.class_name),
+        detaches=_detaches(facts, scope),
     )
 
 
@@ -248,3 +250,12 @@ def _switches(facts: FileFacts, scope: Scope) -> bool:
         if isinstance(func, (n.Name, n.Attr)) and facts.names.path(n.dotted(func)) in k.GRAD_OFF | k.GRAD_SET:
             return True
     return any(_switches(facts, inner) for inner in scope.inner)
+
+
+def _detaches(facts: FileFacts, scope: Scope) -> bool:
+    """Whether a function cuts anything from its graph."""
+    if "detach" not in facts.source.text and ".data" not in facts.source.text:
+        return scope.name in facts.grad_off_names or any(site.mode == OFF for site in scope.events.calls)
+    severing = ("detach", "detach_", "data")
+    called = any(site.mode == OFF or "detach" in site.name for site in scope.events.calls)
+    return called or any(isinstance(expr, n.Attr) and expr.attr in severing for expr in n.every(scope.body))

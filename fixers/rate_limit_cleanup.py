@@ -1,0 +1,81 @@
+"""`empty_cache()` in a loop becomes `cleanup.step()`, on a `Cleanup` that is made before the loop.
+
+Several calls in one pass become one, and a `gc.collect` among them is handed to the object as what to run on each due
+step. Unsafe: the cache may stay larger for some steps than it did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import libcst as cst
+
+from memlint.facts.defects import CacheCleared
+from memlint.fixer import Edit, Refuse, Safety, fixer
+
+if TYPE_CHECKING:
+    from memlint.edit import Tree
+
+_BY_HAND = {
+    "in-a-step": "the loop is in another function: make a `Cleanup` there, keep it, and call its `step()` here",
+    "allocated": "compare what is reserved and not in use: a `Cleanup` does that, and rests between two runs",
+    "mlx": "how large the cache may be is yours to say: `mx.set_cache_limit(...)` before the loop",
+}
+
+
+@fixer(helpers=("Cleanup",))
+def fix(fact: CacheCleared, tree: Tree, options: Mapping[str, Any]) -> Edit:
+    """Count the steps, and clear when it is worth it."""
+    if fact.form in _BY_HAND or fact.loop is None:
+        raise Refuse(_BY_HAND.get(fact.form, "there is no loop here to make a `Cleanup` before"))
+    calls = [tree.at(span, cst.Call) for span in fact.calls]
+    lines = [tree.statement(call) for call in calls]
+    if any(not isinstance(tree.parent(call), cst.Expr) for call in calls):
+        raise Refuse("the call is part of a larger statement")
+    if any(len(getattr(line, "body", ())) != 1 for line in lines):
+        raise Refuse("the statement shares its line with others")
+    loop = tree.statement_at(fact.loop)
+    name = next((name for name in ("cleanup", "cache_cleanup") if tree.unknown_name(name, lines[0])), None)
+    if name is None:
+        raise Refuse("the names `cleanup` and `cache_cleanup` are taken")
+    functions = [tree.text_of(call.func) for call in calls]
+    collects = next((text for text in functions if text.endswith("collect") and "ipc" not in text), "")
+    made = tree.line(f"{name} = {tree.helper('Cleanup', loop)}({f'prune={collects}' if collects else ''})")
+    # What is left of an `if torch.cuda.is_available():` around a call that goes, goes too.
+    main = next((line for line in lines if not _alone(line, tree)), lines[0])
+    changes: dict[cst.CSTNode, Any] = {}
+    for line in lines:
+        if line is main:
+            changes[line] = tree.line(f"{name}.step()").with_changes(leading_lines=getattr(line, "leading_lines", ()))
+        elif tree.comments(line):
+            raise Refuse("one of the calls would lose its comments")
+        else:
+            changes[_alone(line, tree) or line] = cst.RemoveFromParent()
+    if len(changes) != len(lines):
+        raise Refuse("the calls stand in one branch of their own")
+    swapped = loop.visit(_Swap(changes))
+    above = getattr(loop, "leading_lines", ())
+    new = [made.with_changes(leading_lines=above), swapped.with_changes(leading_lines=())]  # type: ignore[union-attr]
+    return Edit({loop: cst.FlattenSentinel(new)}, Safety.UNSAFE, helpers=("Cleanup",))
+
+
+def _alone(line: cst.CSTNode, tree: Tree) -> cst.If | None:
+    """The `if` whose whole body a line is."""
+    block = tree.parent(line)
+    if not isinstance(block, cst.IndentedBlock) or len(block.body) != 1:
+        return None
+    around = tree.parent(block)
+    return around if isinstance(around, cst.If) and around.orelse is None and not tree.comments(around) else None
+
+
+class _Swap(cst.CSTTransformer):
+    def __init__(self, changes: Mapping[cst.CSTNode, Any]) -> None:
+        super().__init__()
+        self.changes = changes
+
+    def on_visit(self, node: cst.CSTNode) -> bool:
+        return node not in self.changes
+
+    def on_leave(self, original_node: cst.CSTNode, updated_node: Any) -> Any:
+        return self.changes.get(original_node, updated_node)

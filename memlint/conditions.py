@@ -179,6 +179,38 @@ class Open:
 _NOWHERE = Spot("", 0, "", 0)
 
 
+def _call(name: str, path: str, receiver: str, on_self: bool) -> Call:
+    """A call as far as it takes to find what it means."""
+    last = name.rpartition(".")[2]
+    return Call(last, path, receiver, on_self, "", (), False, False, False, False, _NOWHERE, (), ())
+
+
+@dataclass(frozen=True, slots=True)
+class OnlyEndsRead:
+    """Nobody reads more of a list than a few fixed entries.
+
+    indices: what this file reads. passed: (name, path, receiver, on self, argument) of calls that get the list.
+    attribute: the name that other files would read it by; module: where it is made.
+    """
+
+    indices: frozenset[int]
+    passed: tuple[tuple[str, str, str, bool, int | str], ...]
+    attribute: str
+    module: str
+
+    def settle(self, project: Project) -> Answer:
+        """Refuted where a callee or another file may read all of it; the entries are filled in for the fixer."""
+        read = set(self.indices)
+        for name, path, receiver, on_self, argument in self.passed:
+            found = project.ends(_call(name, path, receiver, on_self), argument)
+            if found is None:
+                return REFUTED
+            read |= found
+        if self.attribute and project.reading(self.attribute) - {self.module}:
+            return REFUTED
+        return Answer(Verdict.HOLDS, facts=(("indices", tuple(sorted(read))),))
+
+
 @dataclass(frozen=True, slots=True)
 class DemandsRange:
     """The function that is called tests the range of this argument."""
@@ -191,21 +223,7 @@ class DemandsRange:
 
     def settle(self, project: Project) -> Answer:
         """Refuted where no function that is meant does; the bounds are filled in for the fixer."""
-        call = Call(
-            self.name.rpartition(".")[2],
-            self.path,
-            self.receiver,
-            self.on_self,
-            "",
-            (),
-            False,
-            False,
-            False,
-            False,
-            _NOWHERE,
-            (),
-            (),
-        )
+        call = _call(self.name, self.path, self.receiver, self.on_self)
         demand, sure = project.demands(call, self.argument)
         if demand is None:
             return REFUTED

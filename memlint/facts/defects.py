@@ -100,3 +100,15 @@ class UnclampedSum:
     high: str
     augmented: bool = False
     excluded: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OnlyEndsKept:
+    """An append to a list of which only a few fixed entries are ever read.
+
+    container: the source of the list. growth: span of the append call. indices: the entries that are read, sorted.
+    """
+
+    container: str
+    growth: Span
+    indices: tuple[int, ...] = ()

@@ -53,6 +53,7 @@ class Evaluator(Calls):
         return Value(v.PACKAGE, path=path)
 
     def _attribute(self, expr: n.Attr) -> Value:
+        self.file.attributes.add(expr.attr)
         text = n.dotted(expr)
         if text and text in self.env:
             return self._attr_value(text, self.env[text])
@@ -206,6 +207,8 @@ class Evaluator(Calls):
 
     def _item(self, expr: n.Item) -> Value:
         base, index = self.eval(expr.value), self.eval(expr.index)
+        if base.source in self.scope.params and isinstance(expr.index, (n.Const, n.Unary)):
+            self.events.indexed.add(base.source)
         if (
             base.parts is not None
             and isinstance(index.const, int)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from memlint.facts import FileFacts, Scope
 from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
+from memlint.facts.ends import parameter_ends
 from memlint.facts.events import ENDLESS, OFF, RANGE, REPEATING, WHILE, CallSite, Shrink
 from memlint.rule import Spot
 
@@ -75,7 +76,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class FunctionSummary:
-    """A function, or a module's body."""
+    """A function, or a module's body. ends: parameters of which it reads nothing but these entries."""
 
     id: FunctionId
     name: str
@@ -92,6 +93,7 @@ class FunctionSummary:
     freezes: bool
     is_method: bool
     is_classmethod: bool
+    ends: tuple[tuple[str, frozenset[int]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +108,13 @@ class ClassSummary:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One file."""
+    """One file. attributes: the names of all attributes that it reads."""
 
     path: str
     module: str
     functions: tuple[FunctionSummary, ...]
     classes: tuple[ClassSummary, ...]
+    attributes: frozenset[str] = frozenset()
 
 
 def summarize(facts: FileFacts) -> Summary:
@@ -128,7 +131,7 @@ def summarize(facts: FileFacts) -> Summary:
         ClassSummary(facts.names.module, cls.name, tuple(cls.bases), cls.is_module(facts.classes))
         for cls in facts.classes.values()
     )
-    return Summary(facts.path, facts.names.module, functions, classes)
+    return Summary(facts.path, facts.names.module, functions, classes, frozenset(facts.attributes))
 
 
 def _function(facts: FileFacts, scope: Scope, number: int, rebound: frozenset[str]) -> FunctionSummary:
@@ -160,6 +163,9 @@ def _function(facts: FileFacts, scope: Scope, number: int, rebound: frozenset[st
         freezes=bool(scope.events.frozen),
         is_method=scope.owner is not None and bool(scope.self_name),
         is_classmethod=bool(scope.class_name),
+        ends=tuple(
+            (name, read) for name in sorted(events.indexed) if (read := parameter_ends(scope, name)) is not None
+        ),
     )
 
 

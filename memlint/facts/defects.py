@@ -112,3 +112,14 @@ class OnlyEndsKept:
     container: str
     growth: Span
     indices: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class KeptView:
+    """A part of a tensor that is stored and pins the storage of all of it.
+
+    value: span of the stored expression. whole: the source of the tensor that it is a part of.
+    """
+
+    value: Span
+    whole: str

@@ -191,7 +191,15 @@ class Methods(Library):
         if receiver.gathered and method not in k.RESHAPING:
             self.read(receiver.gathered, "computed", expr)
             receiver = receiver.but(gathered="")
-        tensor = receiver.but(kind=v.TENSOR, source="", parts=None, origins=origins, item=None, holder="")
+        tensor = receiver.but(
+            kind=v.TENSOR,
+            source="",
+            parts=None,
+            origins=origins,
+            item=None,
+            holder="",
+            view=receiver.view if method in k.VIEWS | {"detach"} else "",
+        )
         if method in k.DETACHING:
             self.use(origins, "consumed", expr, f".{method}()")
             if method == "item":
@@ -210,6 +218,8 @@ class Methods(Library):
             return tensor.but(grad=v.ATTACHED)
         if method in ("max", "min", "sort", "topk", "median", "mode", "kthvalue") and args:
             return Value(v.TUPLE, parts=(tensor, tensor.detached().but(integral=True)))
+        if method in ("narrow", "select") and isinstance(expr.func, n.Attr):
+            return tensor.but(view=self.file.text(expr.func.value))
         if method in ("chunk", "split", "unbind"):
             return Value(v.LIST, item=tensor)
         if method.endswith("_") and isinstance(expr.func, n.Attr):

@@ -49,7 +49,7 @@ class Value(NamedTuple):
     gathered: the identity of the list that it was concatenated from.
     holder: the identity of a container, see `memlint.facts.containers`.
     item: what a container holds; for a tensor, unused. parts: the values of a tuple by position.
-    zero_d: a tensor without dimensions. view: shares the storage of something larger.
+    zero_d: a tensor without dimensions. view: the source of the larger tensor whose storage it shares.
     integral: a tensor of whole numbers. frozen: a module whose parameters need no gradients.
     const: the value of a literal. source: the dotted name in the code that it was last read from.
     """
@@ -69,6 +69,7 @@ class Value(NamedTuple):
     source: str = ""
     frozen: bool = False
     integral: bool = False
+    view: str = ""
 
     def but(self, **changes: Any) -> Value:
         """The same value with some fields changed."""
@@ -112,6 +113,7 @@ def join(a: Value, b: Value) -> Value:
         source=a.source if a.source == b.source else "",
         frozen=a.frozen and b.frozen,
         integral=a.integral and b.integral,
+        view=a.view and b.view,
     )
 
 
@@ -164,4 +166,4 @@ def without_ids(value: Value) -> Value:
     """A value as other functions may see it: ids of events are one function's own."""
     item = without_ids(value.item) if value.item is not None else None
     parts = tuple(without_ids(part) for part in value.parts) if value.parts is not None else None
-    return value.but(origins=NO_IDS, sums=NO_IDS, source="", item=item, parts=parts)
+    return value.but(origins=NO_IDS, sums=NO_IDS, source="", view="", item=item, parts=parts)

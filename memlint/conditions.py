@@ -176,6 +176,19 @@ class Open:
         return unknown(self.question)
 
 
+@dataclass(frozen=True, slots=True)
+class ReadHereOnly:
+    """No other file reads an attribute of this name: nobody elsewhere limits what it holds."""
+
+    attribute: str
+    module: str
+
+    def settle(self, project: Project) -> Answer:
+        """Unknown where another file does."""
+        others = sorted(project.reading(self.attribute) - {self.module})
+        return unknown(f"whether `{others[0]}` limits `{self.attribute}`") if others else holds()
+
+
 _NOWHERE = Spot("", 0, "", 0)
 
 

@@ -123,3 +123,19 @@ class KeptView:
 
     value: Span
     whole: str
+
+
+@dataclass(frozen=True, slots=True)
+class UncappedSpawn:
+    """A population that spawns with no cap that holds.
+
+    form: unlimited | stale | new-only | abrupt | started. container: the source of the population.
+    how: append | extend | augment | setitem, "" where nothing is stored. growth: span of the growing code.
+    made: span of the statement that makes the container, None where it is not known.
+    """
+
+    form: str
+    container: str
+    how: str = ""
+    growth: Span | None = None
+    made: Span | None = None

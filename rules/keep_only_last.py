@@ -69,8 +69,13 @@ def keep_only_last(facts: FileFacts) -> Iterator[Proposal]:
         reads = [facts.evidence(at, f"only this entry of `{name}` is read here") for at in found.mentions.reads[:3]]
         given = [facts.evidence(site.node, f"`{site.name}` is given it and reads single entries")
                  for site, _ in found.passed[:3]]  # fmt: skip
-        unread = not (reads or given)
-        message = f"nothing reads `{name}`" if unread else f"only fixed entries of `{name}` are ever read"
+        entries = " and ".join(f"`{name}[{index}]`" for index in sorted(found.mentions.indices))
+        if given:
+            message = f"only single entries of `{name}` are ever read"
+        elif entries:
+            message = f"of `{name}` only {entries} {'are' if ' and ' in entries else 'is'} ever read"
+        else:
+            message = f"nothing reads `{name}`"
         yield Proposal(
             message=f"{message}, and it keeps the tensor of every pass",
             place=facts.place(found.growth.node),
@@ -82,7 +87,9 @@ def keep_only_last(facts: FileFacts) -> Iterator[Proposal]:
 
 def _conditions(facts: FileFacts, found: Ends) -> Iterator[Condition]:
     passed = tuple((s.name, s.path, s.receiver, s.on_self, at) for s, at in found.passed)
-    yield OnlyEndsRead(frozenset(found.mentions.indices), passed, found.attribute, facts.names.module)
+    holder = found.growth.holder
+    seen_elsewhere = found.attribute or (holder.rpartition(":")[2] if holder.startswith("module:") else "")
+    yield OnlyEndsRead(frozenset(found.mentions.indices), passed, seen_elsewhere, facts.names.module)
     if found.attribute:
         if not found.repeats:
             yield PerStep((facts.names.module, found.scope.qualname), any_loop=True)

@@ -73,7 +73,7 @@ def keep_only_last(facts: FileFacts) -> Iterator[Proposal]:
         if given:
             message = f"only single entries of `{name}` are ever read"
         elif entries:
-            message = f"of `{name}` only {entries} {'are' if ' and ' in entries else 'is'} ever read"
+            message = f"only {entries} {'are' if ' and ' in entries else 'is'} ever read of the list"
         else:
             message = f"nothing reads `{name}`"
         yield Proposal(

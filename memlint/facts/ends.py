@@ -155,6 +155,13 @@ def _look(expr: n.Expr, name: str, attribute: bool, found: Mentions, tested: boo
             found.whole |= func.attr != "append"
         else:
             _look(func, name, attribute, found)
+        if (
+            isinstance(func, n.Name)
+            and func.id == "bool"
+            and len(expr.args) == 1
+            and _is(expr.args[0], name, attribute)
+        ):
+            return  # whether it is empty
         given: list[tuple[int | str, n.Expr]] = [*enumerate(expr.args), *expr.keywords]
         for at, argument in given:
             if _is(argument, name, attribute):

@@ -183,6 +183,19 @@ class Open:
         return unknown(self.question)
 
 
+@dataclass(frozen=True, slots=True)
+class ReadHereOnly:
+    """No other file reads an attribute of this name: nobody elsewhere limits what it holds."""
+
+    attribute: str
+    module: str
+
+    def settle(self, project: Project) -> Answer:
+        """Unknown where another file does."""
+        others = sorted(project.reading(self.attribute) - {self.module})
+        return unknown(f"whether `{others[0]}` limits `{self.attribute}`") if others else holds()
+
+
 _NOWHERE = Spot("", 0, "", 0)
 
 
@@ -190,6 +203,32 @@ def _call(name: str, path: str, receiver: str, on_self: bool) -> Call:
     """A call as far as it takes to find the function that it means."""
     last = name.rpartition(".")[2]
     return Call(last, path, receiver, on_self, "", (), False, False, False, False, _NOWHERE, (), ())
+
+
+@dataclass(frozen=True, slots=True)
+class OnlyEndsRead:
+    """Nobody reads more of a list than a few fixed entries.
+
+    indices: what this file reads. passed: (name, path, receiver, on self, argument) of calls that get the list.
+    attribute: the name that other files would read it by; module: where it is made.
+    """
+
+    indices: frozenset[int]
+    passed: tuple[tuple[str, str, str, bool, int | str], ...]
+    attribute: str
+    module: str
+
+    def settle(self, project: Project) -> Answer:
+        """Refuted where a callee or another file may read all of it; the entries are filled in for the fixer."""
+        read = set(self.indices)
+        for name, path, receiver, on_self, argument in self.passed:
+            found = project.ends(_call(name, path, receiver, on_self), argument)
+            if found is None:
+                return REFUTED
+            read |= found
+        if self.attribute and project.reading(self.attribute) - {self.module}:
+            return REFUTED
+        return Answer(Verdict.HOLDS, facts=(("indices", tuple(sorted(read))),))
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,54 +290,6 @@ class NothingTrainsOn:
                 return REFUTED
             if drawn.how == "returned" and any(project.trains(c.function) for c in project.callers.get(function, ())):
                 return REFUTED
-class KeepsStateGraph:
-    """What the state goes through does not detach it by itself. callee: see `memlint.facts.recurrence.callee_of`."""
-
-    callee: str
-
-    def settle(self, project: Project) -> Answer:
-        """Refuted where the forward of the class, or anything that it calls, detaches."""
-        if self.callee == "torch":
-            return holds()
-        if self.callee.endswith("()"):
-            path = self.callee.removesuffix("()").split(".")
-            ids = [(".".join(path[:end]), ".".join(path[end:])) for end in range(1, len(path))]
-            forwards = [function for function in ids if function in project.functions]
-        else:
-            name = self.callee.rpartition(".")[2]
-            forwards = project.methods(name, "forward") if name else []
-        if not forwards:
-            return unknown("whether the module detaches the state by itself")
-
-        def own(function: FunctionId) -> list[FunctionId]:
-            return [target for target, caller in project.callees.get(function, ()) if caller.sure]
-
-        if any(project.functions[function].detaches for function in closure(forwards, own)):
-            return REFUTED
-        return holds(Reason(project.functions[forwards[0]].spot, "this hands the state back with its graph"))
-
-
-@dataclass(frozen=True, slots=True)
-class NothingResets:
-    """No other code gives the attribute a new value."""
-
-    attribute: str
-    function: FunctionId
-
-    def settle(self, project: Project) -> Answer:
-        """Refuted where somebody calls what renews it, or it belongs to a base that is not in the checked files."""
-        idle = []
-        for function, bound in project.bounds(self.attribute):
-            if bound.how == "init" or function == self.function or function[1].endswith(".__init__"):
-                continue
-            summary = project.functions[function]
-            if project.is_called(function) or not summary.owner:
-                return REFUTED
-            idle.append((summary, bound))
-        if idle:
-            summary, bound = idle[0]
-            return unknown(f"whether anything calls `{summary.name}`, which renews it",
-                           Reason(bound.spot, "renewed here, but no checked file calls this"))  # fmt: skip
         return holds()
 
 
@@ -345,6 +336,9 @@ class CalleeKeeps:
         if NothingTrainsOn(keeping.holder).settle(project) is REFUTED:
             return REFUTED
         return holds(Reason(keeping.spot, f"`{target[1]}` keeps `{keeping.parameter}` here"))
+
+
+@dataclass(frozen=True, slots=True)
 class Heavy:
     """Objects of the class are large: it is a module, or they hold tensors.
 
@@ -389,8 +383,65 @@ class GivenTensor:
                 if caller.sure and argument.kind == v.TENSOR:
                     return holds(Reason(caller.call.spot, f"`{parameter}` is a tensor here"))
         return REFUTED
-class RunsAgain:
-    """The function runs more than once."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeepsStateGraph:
+    """What the state goes through does not detach it by itself. callee: see `memlint.facts.recurrence.callee_of`."""
+
+    callee: str
+
+    def settle(self, project: Project) -> Answer:
+        """Refuted where the forward of the class, or anything that it calls, detaches."""
+        if self.callee == "torch":
+            return holds()
+        if self.callee.endswith("()"):
+            path = self.callee.removesuffix("()").split(".")
+            ids = [(".".join(path[:end]), ".".join(path[end:])) for end in range(1, len(path))]
+            forwards = [function for function in ids if function in project.functions]
+        elif self.callee.startswith("."):
+            forwards = project.named(self.callee[1:])
+        else:
+            name = self.callee.rpartition(".")[2]
+            forwards = project.methods(name, "forward") if name else []
+        if not forwards:
+            return unknown("whether the module detaches the state by itself")
+
+        def own(function: FunctionId) -> list[FunctionId]:
+            return [target for target, caller in project.callees.get(function, ()) if caller.sure]
+
+        if any(project.functions[function].detaches for function in closure(forwards, own)):
+            return REFUTED
+        if self.callee.startswith("."):
+            return unknown("which object's method this is, and whether it detaches the state")
+        return holds(Reason(project.functions[forwards[0]].spot, "this hands the state back with its graph"))
+
+
+@dataclass(frozen=True, slots=True)
+class NothingResets:
+    """No other code gives the attribute a new value."""
+
+    attribute: str
+    function: FunctionId
+
+    def settle(self, project: Project) -> Answer:
+        """Refuted where somebody calls what renews it, or it belongs to a base that is not in the checked files."""
+        idle = []
+        for function, bound in project.bounds(self.attribute):
+            if bound.how == "init" or function == self.function or function[1].endswith(".__init__"):
+                continue
+            summary = project.functions[function]
+            if project.is_called(function) or not summary.owner:
+                return REFUTED
+            idle.append((summary, bound))
+        if idle:
+            summary, bound = idle[0]
+            return unknown(f"whether anything calls `{summary.name}`, which renews it",
+                           Reason(bound.spot, "renewed here, but no checked file calls this"))  # fmt: skip
+        return holds()
+
+
+@dataclass(frozen=True, slots=True)
 class TrainedInALoop:
     """The function is called again and again by code that trains."""
 
@@ -414,14 +465,6 @@ class CutsGraphs:
     function: FunctionId
 
     def settle(self, project: Project) -> Answer:
-        """By the call graph; refuted where scripts call it, each at its top and outside of loops."""
-        found = project.per_step.get(self.function) or project.in_some_loop.get(self.function)
-        if found is not None:
-            return holds(found)
-        callers = project.callers.get(self.function, ())
-        if callers and all(c.function[1] == MODULE_BODY and c.sure for c in callers):
-            return REFUTED
-        return unknown("whether the function runs more than once")
         """Refuted unless it, or what it calls, detaches something; what exactly that is stays open."""
 
         def own(function: FunctionId) -> list[FunctionId]:
@@ -481,3 +524,20 @@ class NothingBoundsCache:
         """Refuted where somebody calls one of the functions."""
         called = any(call.name in self.names for f in project.functions.values() for call in f.calls)
         return REFUTED if called else holds()
+
+
+@dataclass(frozen=True, slots=True)
+class RunsAgain:
+    """The function runs more than once."""
+
+    function: FunctionId
+
+    def settle(self, project: Project) -> Answer:
+        """By the call graph; refuted where scripts call it, each at its top and outside of loops."""
+        found = project.per_step.get(self.function) or project.in_some_loop.get(self.function)
+        if found is not None:
+            return holds(found)
+        callers = project.callers.get(self.function, ())
+        if callers and all(c.function[1] == MODULE_BODY and c.sure for c in callers):
+            return REFUTED
+        return unknown("whether the function runs more than once")

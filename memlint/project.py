@@ -59,6 +59,7 @@ class Project:
         self._moved: dict[str, list[Moved]] = defaultdict(list)
         self._drawn: dict[str, list[tuple[FunctionId, Drawn]]] = defaultdict(list)
         self._subclasses: dict[str, set[str]] = defaultdict(set)
+        self._reading: dict[str, set[str]] = defaultdict(set)
         self._families: dict[str, list[str]] = {}
         for summary in summaries:
             self._add(summary)
@@ -89,6 +90,8 @@ class Project:
                 self._drawn[drawn.holder].append((function.id, drawn))
             for moved in function.moved:
                 self._moved[moved.holder.removesuffix("[]")].append(moved)
+        for attribute in summary.attributes:
+            self._reading[attribute].add(summary.module)
         for cls in summary.classes:
             self.classes[cls.name].append(cls)
             for base in cls.bases:
@@ -264,6 +267,10 @@ class Project:
                         return True
         return False
 
+    def named(self, name: str) -> list[FunctionId]:
+        """All functions and methods of a name."""
+        return list(self._by_name.get(name, ()))
+
     def methods(self, owner: str, name: str) -> list[FunctionId]:
         """The functions that a method of this name may mean, in a class of this name, its bases and subclasses."""
         return [found for cls in (owner, *self.family(owner)) for found in self._methods.get((cls, name), ())]
@@ -350,6 +357,21 @@ class Project:
                 if demand.parameter == parameter:
                     return demand, sure
         return None, False
+
+    def reading(self, attribute: str) -> set[str]:
+        """The modules that read an attribute of this name, of whatever object."""
+        return self._reading.get(attribute, set())
+
+    def ends(self, call: Call, argument: int | str) -> frozenset[int] | None:
+        """The entries that callees read of a list that they are given, None where that is not known."""
+        targets, sure = self.resolve(call)
+        read: set[int] = set()
+        for target in targets:
+            found = dict(self.functions[target].ends).get(self._parameter(target, call, argument))
+            if found is None:
+                return None
+            read |= found
+        return frozenset(read) if targets and sure else None
 
 
 _PLAIN_BASES = frozenset({"object", "ABC", "Generic", "Protocol", "NamedTuple", "TypedDict", "Enum", "dict", "list"})

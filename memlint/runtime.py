@@ -2,7 +2,7 @@
 
 This one file stands alone. It may be copied into any project under any name: importing it needs the standard library
 only, and torch or mlx are looked up when a function that needs them is called. Functions hold no state between calls;
-objects that do may be shared by threads.
+objects that do stay as small as they were made, and may be shared by threads.
 Works on Python 3.10 and later.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import logging
 import math
 import operator
 import sys
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Cleanup",
+    "SpawnBudget",
+    "Watermark",
     "append_bounded",
     "clamp_step",
     "detach",
@@ -85,6 +88,72 @@ def _at_least_one(name: str, value: int) -> int:
     if number < 1:
         raise ValueError(f"{name} must be at least 1, got {number}")
     return number
+
+
+# -------------------------------------------------------------------------------------------------- populations
+
+
+class Watermark:
+    """Warns once when a count comes near its cap, and again only after it has fallen well below.
+
+    `update(count)` is True, and a warning goes to this module's logger, when `count` reaches `warn * cap` from below.
+    It stays quiet until `count` was under `rearm * cap` (or 0), so a count that wavers about the mark warns once. Under
+    a cap of 0 any count above 0 is at the mark. Thread-safe: of several threads that cross the mark one gets True.
+
+    Raises ValueError unless `cap` >= 0 and 0 < `rearm` <= `warn`.
+    """
+
+    __slots__ = ("_armed", "_lock", "cap", "rearm", "warn")
+
+    def __init__(self, cap: float, warn: float = 0.9, rearm: float = 0.8) -> None:
+        if not cap >= 0:
+            raise ValueError(f"cap must not be negative, got {cap}")
+        if not 0 < rearm <= warn:
+            raise ValueError(f"need 0 < rearm <= warn, got {rearm} and {warn}")
+        self.cap, self.warn, self.rearm = cap, warn, rearm
+        self._armed = True
+        self._lock = threading.Lock()
+
+    def update(self, count: float) -> bool:
+        """Look at the count as it is now; True where it has just come near the cap."""
+        with self._lock:
+            if count <= 0 or count < self.rearm * self.cap:
+                self._armed = True
+            crossed = self._armed and count > 0 and count >= self.warn * self.cap
+            if crossed:
+                self._armed = False
+        if crossed:
+            logging.getLogger(__name__).warning("%s of at most %s are in use", count, self.cap)
+        return crossed
+
+
+class SpawnBudget:
+    """Says how many new members a population may get: at most `max_active` in all, `max_per_step` in one call.
+
+    `allow(active, requested)` is between 0 and `requested`, whatever it is asked; `active` is the number of members
+    that are alive now, so read it from the live container each time. A cap of 0 allows nothing, `max_per_step` None is
+    no cap. A `Watermark` warns before the cap is reached, at `warn * max_active`, counting what was just allowed.
+
+    Calls may come from several threads; two calls that are given the same `active` do not know of each other.
+    Raises ValueError where a cap is negative or `warn` is not above 0.
+    """
+
+    __slots__ = ("_mark", "max_active", "max_per_step")
+
+    def __init__(self, max_active: int, max_per_step: int | None = None, warn: float = 0.9) -> None:
+        if max_per_step is not None and not max_per_step >= 0:
+            raise ValueError(f"max_per_step must not be negative, got {max_per_step}")
+        self.max_active, self.max_per_step = max_active, max_per_step
+        self._mark = Watermark(max_active, warn, min(0.8, warn))
+
+    def allow(self, active: int, requested: int = 1) -> int:
+        """How many of the requested ones may spawn now, with `active` alive."""
+        allowed = min(requested, self.max_active - active)
+        if self.max_per_step is not None:
+            allowed = min(allowed, self.max_per_step)
+        allowed = max(allowed, 0)
+        self._mark.update(active + allowed)
+        return allowed
 
 
 # ---------------------------------------------------------------------------------------------------- snapshots

@@ -43,6 +43,7 @@ class FileFacts:
         self.uses_torch = any(text in source.text for text in ("torch", ".eval()", ".detach()"))
         body = lower(source.tree)
         self.names = Names(*module_name(source.path, packages))
+        self.attributes: set[str] = set()  # all that is read of any object, by name
         self.top, self.scopes, self.classes = collect(body, self.names)
         self.functions = {s.name: s for s in self.scopes if s.owner is None and s.parent is self.top}
         self.grad_off_names = frozenset(self._grad_off_helpers())

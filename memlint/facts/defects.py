@@ -114,6 +114,9 @@ class KeptGraph:
     value: Span
     structure: bool
     ran: bool
+
+
+@dataclass(frozen=True, slots=True)
 class PinningCache:
     """A cache that keeps objects alive.
 
@@ -125,6 +128,9 @@ class PinningCache:
     decorator: int
     method: bool
     uses_self: bool
+
+
+@dataclass(frozen=True, slots=True)
 class UnmappedLoad:
     """A checkpoint that is read back onto the device it was saved from.
 
@@ -173,6 +179,9 @@ class FutileRelease:
     statement: Span
     name: str
     holder: str
+
+
+@dataclass(frozen=True, slots=True)
 class StateCarried:
     """A recurrent state that takes its graph along into the next step.
 
@@ -209,3 +218,42 @@ class CacheCleared:
     form: str
     calls: tuple[Span, ...]
     loop: Span | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OnlyEndsKept:
+    """An append to a list of which only a few fixed entries are ever read.
+
+    container: the source of the list. growth: span of the append call. indices: the entries that are read, sorted.
+    """
+
+    container: str
+    growth: Span
+    indices: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class KeptView:
+    """A part of a tensor that is stored and pins the storage of all of it.
+
+    value: span of the stored expression. whole: the source of the tensor that it is a part of.
+    """
+
+    value: Span
+    whole: str
+
+
+@dataclass(frozen=True, slots=True)
+class UncappedSpawn:
+    """A population that spawns with no cap that holds.
+
+    form: unlimited | stale | new-only | abrupt | started. container: the source of the population.
+    how: append | extend | augment | setitem, "" where nothing is stored. growth: span of the growing code.
+    made: span of the statement that makes the container, None where it is not known.
+    """
+
+    form: str
+    container: str
+    how: str = ""
+    growth: Span | None = None
+    made: Span | None = None

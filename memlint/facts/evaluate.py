@@ -53,6 +53,7 @@ class Evaluator(Calls):
         return Value(v.PACKAGE, path=path)
 
     def _attribute(self, expr: n.Attr) -> Value:
+        self.file.attributes.add(expr.attr)
         text = n.dotted(expr)
         if text and text in self.env:
             return self._attr_value(text, self.env[text])
@@ -216,6 +217,8 @@ class Evaluator(Calls):
 
     def _item(self, expr: n.Item) -> Value:
         base, index = self.eval(expr.value), self.eval(expr.index)
+        if base.source in self.scope.params and isinstance(expr.index, (n.Const, n.Unary)):
+            self.events.indexed.add(base.source)
         if (
             base.parts is not None
             and isinstance(index.const, int)
@@ -231,9 +234,27 @@ class Evaluator(Calls):
                 self.read(base.holder, "index", expr)
             return self.items_of(base)
         if base.kind in v.TENSOR_LIKE or base.origins:
-            return base.but(zero_d=False, source=n.dotted(expr.value), parts=None)
+            several = isinstance(expr.index, n.Sequence)
+            view = self._part_of(expr) if base.kind == v.TENSOR or base.kind == v.OUTPUT and several else base.view
+            return base.but(zero_d=False, source=n.dotted(expr.value), parts=None, view=view)
         holder = f"{base.holder}[]" if base.holder else ""
         return Value(holder=holder, device=base.device, sums=base.sums, drawn=base.drawn)
+
+    def _part_of(self, expr: n.Item) -> str:
+        """The source of the tensor that `x[0]` or `x[:, -1]` takes a small part of and goes on sharing, else ""."""
+        index = expr.index
+        parts = index.elements if isinstance(index, n.Sequence) and index.kind == "tuple" else [index]
+        small = False
+        for part in parts:
+            if isinstance(part, n.Slice):
+                small |= _is_short(part)
+            elif isinstance(part, n.Const) and (part.value is None or isinstance(part.value, bool)):
+                small |= False  # `...` or a new axis
+            elif self.eval(part).kind == v.NUMBER:
+                small = True
+            else:
+                return ""  # a mask or a list of indices: the result is a copy
+        return self.file.text(expr.value) if small else ""
 
     def _slice(self, expr: n.Slice) -> Value:
         for part in (expr.lower, expr.upper, expr.step):
@@ -291,6 +312,13 @@ def _grad_of(left: Value, right: Value) -> str:
         if side.grad == v.DETACHED and (plain or other.grad == v.DETACHED):
             return v.DETACHED
     return ""
+
+
+def _is_short(part: n.Slice) -> bool:
+    """`:4` or `-1:`, which leaves most of a long axis out; `1:` and `:-1` do not."""
+    lower = part.lower.operand if isinstance(part.lower, n.Unary) else None
+    ends = isinstance(part.upper, n.Const) and isinstance(part.upper.value, int)
+    return ends or isinstance(lower, n.Const) and part.upper is None
 
 
 def _inside(values: list[Value]) -> Value | None:

@@ -227,7 +227,7 @@ class Contract:
 
 @dataclass(slots=True, eq=False)
 class Events:
-    """All of it, in source order."""
+    """All of it, in source order. indexed: the parameters of which single entries are read."""
 
     forwards: list[Forward] = field(default_factory=list)
     training: list[Any] = field(default_factory=list)
@@ -246,3 +246,4 @@ class Events:
     sums_passed: list[SumPassed] = field(default_factory=list)
     hooks: list[str] = field(default_factory=list)
     loops: list[Loop] = field(default_factory=list)
+    indexed: set[str] = field(default_factory=set)

@@ -200,6 +200,7 @@ class Methods(Library):
         tensor = receiver.but(
             kind=v.TENSOR, source="", parts=None, origins=origins, item=None, holder="",
             drawn=receiver.drawn | drawn_by(args, keywords), grad=v.ATTACHED if attached else receiver.grad,
+            view=receiver.view if method in k.VIEWS | {"detach"} else "",
         )  # fmt: skip
         if method in k.DETACHING:
             self.use(origins, "consumed", expr, f".{method}()")
@@ -220,6 +221,8 @@ class Methods(Library):
             return tensor.but(grad=v.ATTACHED)
         if method in ("max", "min", "sort", "topk", "median", "mode", "kthvalue") and args:
             return Value(v.TUPLE, parts=(tensor, tensor.detached().but(integral=True)))
+        if method in ("narrow", "select") and isinstance(expr.func, n.Attr):
+            return tensor.but(view=self.file.text(expr.func.value))
         if method in ("chunk", "split", "unbind"):
             return Value(v.LIST, item=tensor)
         if method.endswith("_") and isinstance(expr.func, n.Attr):

@@ -8,6 +8,7 @@ from memlint.facts import Class_, FileFacts, Scope
 from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts import values as v
+from memlint.facts.ends import parameter_ends
 from memlint.facts.events import ENDLESS, OFF, RANGE, REPEATING, WHILE, CallSite, Draw, Shrink
 from memlint.facts.kept import kept_parameters
 from memlint.rule import Spot
@@ -96,7 +97,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class FunctionSummary:
-    """A function, or a module's body."""
+    """A function, or a module's body. ends: parameters of which it reads nothing but these entries."""
 
     id: FunctionId
     name: str
@@ -116,6 +117,7 @@ class FunctionSummary:
     is_method: bool
     is_classmethod: bool
     detaches: bool = False
+    ends: tuple[tuple[str, frozenset[int]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +133,13 @@ class ClassSummary:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One file."""
+    """One file. attributes: the names of all attributes that it reads."""
 
     path: str
     module: str
     functions: tuple[FunctionSummary, ...]
     classes: tuple[ClassSummary, ...]
+    attributes: frozenset[str] = frozenset()
 
 
 def summarize(facts: FileFacts) -> Summary:
@@ -155,7 +158,7 @@ def summarize(facts: FileFacts) -> Summary:
         )
         for cls in facts.classes.values()
     )
-    return Summary(facts.path, facts.names.module, functions, classes)
+    return Summary(facts.path, facts.names.module, functions, classes, frozenset(facts.attributes))
 
 
 _LARGE = frozenset({v.TENSOR, v.OUTPUT, v.MODULE, v.OPTIMIZER, v.ARRAY})
@@ -200,6 +203,9 @@ def _function(facts: FileFacts, scope: Scope, number: int, rebound: frozenset[st
         is_method=scope.owner is not None and bool(scope.self_name),
         is_classmethod=bool(scope.class_name),
         detaches=_detaches(facts, scope),
+        ends=tuple(
+            (name, read) for name in sorted(events.indexed) if (read := parameter_ends(scope, name)) is not None
+        ),
     )
 
 

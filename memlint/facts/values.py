@@ -52,7 +52,7 @@ class Value(NamedTuple):
     gathered: the identity of the list that it was concatenated from.
     holder: the identity of a container, see `memlint.facts.containers`.
     item: what a container holds; for a tensor, unused. parts: the values of a tuple by position.
-    zero_d: a tensor without dimensions. view: shares the storage of something larger.
+    zero_d: a tensor without dimensions. view: the source of the larger tensor whose storage it shares.
     integral: a tensor of whole numbers. frozen: a module whose parameters need no gradients.
     drawn: the identities of the containers, running sums, attributes and parameters that it was computed from.
     const: the value of a literal. source: the dotted name in the code that it was last read from.
@@ -74,6 +74,7 @@ class Value(NamedTuple):
     frozen: bool = False
     integral: bool = False
     drawn: frozenset[str] = NO_NAMES
+    view: str = ""
 
     def but(self, **changes: Any) -> Value:
         """The same value with some fields changed."""
@@ -118,6 +119,7 @@ def join(a: Value, b: Value) -> Value:
         frozen=a.frozen and b.frozen,
         integral=a.integral and b.integral,
         drawn=a.drawn | b.drawn,
+        view=a.view and b.view,
     )
 
 
@@ -189,7 +191,7 @@ def without_ids(value: Value) -> Value:
     item = without_ids(value.item) if value.item is not None else None
     parts = tuple(without_ids(part) for part in value.parts) if value.parts is not None else None
     drawn = frozenset(name for name in value.drawn if name.startswith(_LASTING)) if value.drawn else NO_NAMES
-    return value.but(origins=NO_IDS, sums=NO_IDS, source="", item=item, parts=parts, drawn=drawn)
+    return value.but(origins=NO_IDS, sums=NO_IDS, source="", view="", item=item, parts=parts, drawn=drawn)
 
 
 # Identities that mean the same in every function.

@@ -132,7 +132,7 @@ class NothingTrims:
     def settle(self, project: Project) -> Answer:
         """A clear, pop, del, slice or new binding that somebody calls bounds it; one that nobody calls does not."""
         idle = []
-        if project.rebuilds(self.holder):
+        if project.rebuilds(self.holder) or project.is_listed_as_bounded(self.holder):
             return REFUTED
         for function, bound in project.bounds(self.holder):
             summary = project.functions[function]

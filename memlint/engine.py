@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from memlint import registry, suppress
-from memlint.config import Settings, all_rules
+from memlint.config import Settings, all_rules, nearest
 from memlint.facts import FileFacts
 from memlint.facts.summary import Summary, summarize
 from memlint.project import Project
 from memlint.rule import Evidence, Finding, Place, Proposal, Reason, Rule, Severity, Spot, Tier, Verdict
 from memlint.source import Source, Unreadable
+from memlint.taught import BOUNDED, Unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +30,17 @@ class FileError:
 
 @dataclass(slots=True)
 class Report:
-    """What a check found. texts: the decoded text of each file that has findings."""
+    """What a check found.
+
+    texts: the decoded text of each file that has findings.
+    unknown_names: one line for each name in the configuration that means nothing in the checked files.
+    """
 
     findings: list[Finding] = field(default_factory=list)
     errors: list[FileError] = field(default_factory=list)
     checked: int = 0
     texts: dict[str, str] = field(default_factory=dict)
+    unknown_names: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +93,14 @@ def check(
     finally:
         if gc_was_on:
             gc.enable()
-    project = Project(result.summary for result in results)
+    settings_of = dict(files)
+    taught = {path: settings.taught for path, settings in files}
+    project = Project([result.summary for result in results], taught)
+    report.unknown_names = [_unknown(name, settings_of[name.path]) for name in project.lessons.unknown]
     judged = [judge(proposal, project) for result in results for proposal in result.proposals]
     by_path: dict[str, list[Finding]] = {path: [] for path in report.texts}
     for finding in _explained([pair for pair in judged if pair is not None], overlay, packages):
         by_path[finding.place.path].append(finding)
-    settings_of = dict(files)
     for path, found in by_path.items():
         enabled = settings_of[path].enabled(path)
         report.findings.extend(suppress.apply(found, report.texts[path], path, enabled, frozenset(all_rules())))
@@ -165,6 +173,13 @@ def _explained(
         )
         for finding, reasons in judged
     ]
+
+
+def _unknown(found: Unknown, settings: Settings) -> str:
+    what = "container" if found.key == BOUNDED else "function"
+    origin = settings.origins.get(found.key, "")
+    where = f"{origin}: " if origin else ""
+    return f'{where}"{found.key}": no {what} "{found.name}" in the checked files{nearest(found.name, found.choices)}'
 
 
 def _read(path: str, overlay: Mapping[str, bytes]) -> bytes:

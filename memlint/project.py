@@ -6,7 +6,7 @@ A name is looked up in the receiver's class first; a look-up by the bare name is
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -25,6 +25,7 @@ from memlint.facts.summary import (
     Summary,
 )
 from memlint.rule import Answer, Reason, Verdict
+from memlint.taught import Lessons, Taught, learn
 
 NAME_CAP = 3
 """How many functions of one name may be meant by a call on an unknown object before it counts as unresolved."""
@@ -47,7 +48,9 @@ class Caller:
 class Project:
     """The linked summaries of all checked files."""
 
-    def __init__(self, summaries: Iterable[Summary]) -> None:
+    def __init__(self, summaries: Iterable[Summary], taught: Mapping[str, Taught] | None = None) -> None:
+        """taught: what the user has listed in the configuration, by path."""
+        summaries = list(summaries)
         self.functions: dict[FunctionId, FunctionSummary] = {}
         self.classes: dict[str, list[ClassSummary]] = defaultdict(list)
         self._by_name: dict[str, list[FunctionId]] = defaultdict(list)
@@ -68,6 +71,8 @@ class Project:
             name for f in self.functions.values() if f.switches_grad_off for name in (f.name, f.owner) if name
         }
         self._called = {call.name for f in self.functions.values() for call in f.calls if not call.receiver}
+        self.lessons: Lessons = learn(summaries, taught or {}, self.family)
+        self.switching |= self.lessons.helpers
         self._link()
         self.per_step = self._per_step()
         self.in_some_loop = self._spread("loops", {})
@@ -165,6 +170,8 @@ class Project:
     def _per_step(self) -> dict[FunctionId, Reason]:
         """Functions that run once per step: in a step loop, as a forward or a hook, or called by such."""
         seeds = {}
+        for taught in self.lessons.step:
+            seeds[taught] = Reason(self.functions[taught].spot, f"`{taught[1]}` is listed under `step-functions`")
         for function in self.functions.values():
             if function.owner:
                 if function.name == "forward" and self.is_module(function.owner):
@@ -212,12 +219,16 @@ class Project:
         return bool(around) and all(c.function[1] == MODULE_BODY and not c.call.loops for c in around)
 
     def _under_no_grad(self) -> set[FunctionId]:
-        """The greatest set of functions all of whose callers have gradients off, or are in the set."""
-        inside = {f for f, callers in self.callers.items() if callers}
+        """The greatest set of functions all of whose callers have gradients off, or are in the set.
+
+        Those that the user has listed are in it whoever calls them.
+        """
+        listed = self.lessons.grad_off
+        inside = {f for f, callers in self.callers.items() if callers} | listed
         changed = True
         while changed:
             changed = False
-            for function in list(inside):
+            for function in inside - listed:
                 if any(self.grad_on(c.call) and c.function not in inside for c in self.callers[function]):
                     inside.discard(function)
                     changed = True
@@ -232,6 +243,10 @@ class Project:
         name = self.functions[function].name
         special = name.startswith("__") and name.endswith("__")
         return bool(self.callers.get(function)) or name in self._called or special
+
+    def is_listed_as_bounded(self, holder: str) -> bool:
+        """Whether the user has listed a container under `bounded-containers`."""
+        return bool(self.lessons.bounded) and not self.lessons.bounded.isdisjoint(self.aliases(holder))
 
     def rebuilds(self, holder: str) -> bool:
         """Whether a method of the container's class calls the constructor again."""

@@ -55,6 +55,16 @@ class Bound:
 
 
 @dataclass(frozen=True, slots=True)
+class Made:
+    """A container that the file makes. bounded: with a size of its own."""
+
+    holder: str
+    kind: str
+    bounded: bool
+    spot: Spot
+
+
+@dataclass(frozen=True, slots=True)
 class Moved:
     """A list of tensors is concatenated and then taken to the CPU."""
 
@@ -112,6 +122,7 @@ class Summary:
     module: str
     functions: tuple[FunctionSummary, ...]
     classes: tuple[ClassSummary, ...]
+    made: tuple[Made, ...]
 
 
 def summarize(facts: FileFacts) -> Summary:
@@ -128,7 +139,12 @@ def summarize(facts: FileFacts) -> Summary:
         ClassSummary(facts.names.module, cls.name, tuple(cls.bases), cls.is_module(facts.classes))
         for cls in facts.classes.values()
     )
-    return Summary(facts.path, facts.names.module, functions, classes)
+    made = tuple(
+        Made(init.holder, init.kind, init.bounded, Spot(facts.path, number, "inits", index))
+        for number, scope in enumerate(facts.all_scopes())
+        for index, init in enumerate(scope.events.inits)
+    )
+    return Summary(facts.path, facts.names.module, functions, classes, made)
 
 
 def _function(facts: FileFacts, scope: Scope, number: int, rebound: frozenset[str]) -> FunctionSummary:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from memlint.facts import frameworks
 from memlint.facts import knowledge as k
 from memlint.facts.events import ON
 from memlint.facts.scopes import MODULE_BODY
@@ -114,6 +115,10 @@ class Project:
         known = ("torch.", "typing.", "abc.", "enum.")
         return [base for base in bases if base not in _PLAIN_BASES and not base.startswith(known)]
 
+    def _bases_of_hook(self, function: FunctionSummary) -> list[str]:
+        """The unseen bases of a method's class, if it is called like any framework's hook."""
+        return self.unseen_bases(function.owner) if function.owner and function.name in frameworks.HOOKS else []
+
     def is_module(self, name: str) -> bool:
         """Whether a class derives from torch's Module by way of the project."""
         above = (cls for ancestor in closure([name], self._bases) for cls in self.classes.get(ancestor, ()))
@@ -176,10 +181,11 @@ class Project:
             if function.owner:
                 if function.name == "forward" and self.is_module(function.owner):
                     seeds[function.id] = Reason(function.spot, "the forward of a module runs in every step")
-                elif function.name in k.STEP_HOOKS and self.unseen_bases(function.owner):
+                elif frameworks.runs_per_step(function.name, self._bases_of_hook(function)):
                     seeds[function.id] = Reason(function.spot, f"`{function.name}` is a hook that runs in every step")
             for hook in function.hooks:
-                for target in (*self._methods.get((function.owner, hook), ()), (function.id[0], hook)):
+                inner = (function.id[0], f"{function.id[1]}.<locals>.{hook}")
+                for target in (*self._methods.get((function.owner, hook), ()), inner, (function.id[0], hook)):
                     if target in self.functions:
                         seeds[target] = Reason(self.functions[target].spot, f"`{hook}` is registered as a hook")
         return self._spread("repeats", seeds)
@@ -221,15 +227,18 @@ class Project:
     def _under_no_grad(self) -> set[FunctionId]:
         """The greatest set of functions all of whose callers have gradients off, or are in the set.
 
-        Those that the user has listed are in it whoever calls them.
+        Those that the user has listed are in it whoever calls them; a framework's hook, where nobody else does.
         """
         listed = self.lessons.grad_off
         inside = {f for f, callers in self.callers.items() if callers} | listed
+        for summary in self.functions.values():
+            if frameworks.runs_without_grad(summary.name, self._bases_of_hook(summary)):
+                inside.add(summary.id)
         changed = True
         while changed:
             changed = False
             for function in inside - listed:
-                if any(self.grad_on(c.call) and c.function not in inside for c in self.callers[function]):
+                if any(self.grad_on(c.call) and c.function not in inside for c in self.callers.get(function, ())):
                     inside.discard(function)
                     changed = True
         return inside

@@ -43,7 +43,7 @@ class FileFacts:
         self.functions = {s.name: s for s in self.scopes if s.owner is None and s.parent is self.top}
         self.grad_off_names = frozenset(self._grad_off_helpers())
         for scope in (self.top, *self.scopes):
-            learn_hints(scope)
+            learn_hints(scope, self.names)
         for scope in sorted((self.top, *self.scopes), key=_reading_order):
             Flow(self, scope).run()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from memlint.facts import frameworks
 from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts import values as v
@@ -73,7 +74,8 @@ class Flow(Evaluator):
             if "forward" in self.scope.owner.methods and self.scope.owner.is_module(self.file.classes):
                 return Value(v.MODULE, path=f"{self.file.names.module}.{self.scope.owner.name}", source=name)
             return Value(v.OBJECT, path=f"{self.file.names.module}.{self.scope.owner.name}", source=name)
-        if self.scope.owner is not None and self.scope.owner.bases and (self.scope.name, name) in k.HOOK_OUTPUTS:
+        is_hook = self.scope.owner is not None and bool(self.scope.owner.bases)
+        if is_hook and (self.scope.name, name) in frameworks.HOOK_OUTPUTS:
             return value.but(kind=v.OUTPUT, device=v.ACCELERATOR, grad=v.DETACHED)
         hint = self.scope.hints.get(name)
         if hint is not None and not value.kind:
@@ -398,6 +400,8 @@ class Flow(Evaluator):
     def _define(self, stmt: n.Function) -> None:
         for decorator in stmt.decorators:
             self.eval(decorator)
+            if isinstance(decorator, n.Call) and isinstance(decorator.func, n.Attr) and decorator.func.attr == "on":
+                self.note_handler(decorator, stmt.name)
         for default in stmt.defaults.values():
             self.eval(default)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from memlint.facts import FileFacts, Scope
-from memlint.facts import knowledge as k
+from memlint.facts import FileFacts, Scope, frameworks
 from memlint.facts import nodes as n
 from memlint.facts.events import EPOCH, OFF, ON, Forward, Loop, Use
 
@@ -199,6 +198,4 @@ def _is_test(facts: FileFacts, scope: Scope) -> bool:
 
 def _grad_off_by_framework(facts: FileFacts, scope: Scope) -> bool:
     """A hook that a training framework calls with gradients off: the class derives from something unseen."""
-    if scope.owner is None or scope.name not in k.GRAD_OFF_HOOKS:
-        return False
-    return bool(scope.owner.bases)
+    return scope.owner is not None and frameworks.runs_without_grad(scope.name, scope.owner.bases)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
+from memlint.facts import frameworks
 from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts import values as v
@@ -240,15 +241,18 @@ def _enter_function(
     _enter(stmt.body, scope, None, f"{qualname}.<locals>.", names, scopes, classes)
 
 
-def learn_hints(scope: Scope) -> None:
+def learn_hints(scope: Scope, names: Names) -> None:
     """Type names by how they are used: only a tensor has `.backward()`, only a module `.parameters()`.
 
     Hints on `self.x` count for the whole class, others for the function.
     """
+    others = any(path.startswith(frameworks.BACKWARD_OF_OTHERS) for path in names.imports.values())
     for expr in n.every(scope.body):
         if isinstance(expr, n.Call) and isinstance(expr.func, n.Attr):
             hint = _hint(expr.func.attr, expr)
-            if hint is not None:
+            if hint is not None and others and expr.func.attr == "backward" and expr.args:
+                _note(scope, n.dotted(expr.args[0]), hint)  # `accelerator.backward(loss)`
+            elif hint is not None:
                 _note(scope, n.dotted(expr.func.value), hint)
 
 

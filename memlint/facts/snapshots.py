@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from memlint.facts import FileFacts, Scope
-from memlint.facts import knowledge as k
+from memlint.facts import FileFacts, Scope, frameworks
 from memlint.facts import nodes as n
 from memlint.facts import values as v
 from memlint.facts.events import CONSTANT, EPOCH, ITEMS, OFF, RANGE, REPEATING, STRUCTURE, Growth, Read
@@ -97,7 +96,7 @@ def _stored(scope: Scope, growth: Growth, reads: list[Read]) -> Snapshot | None:
     if any(s.how in ("clear", "rebind") and s.holder.removesuffix("[]") == growth.holder for s in scope.events.shrinks):
         return None
     used = reads_on_device(reads)
-    if used and scope.name not in k.GRAD_OFF_HOOKS:
+    if used and scope.name not in frameworks.GRAD_OFF_HOOKS:
         return None
     repeats = any(loop.kind in REPEATING for loop in growth.loops)
     question = "whether the whole of it is needed on the accelerator" if used else ""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from memlint.facts import knowledge as k
 from memlint.facts import values as v
 from memlint.facts.summary import Call, FunctionId
+from memlint.facts.words import name_of
 from memlint.project import REFUTED, Project, closure, holds, unknown
 from memlint.rule import Answer, Reason, Spot, Verdict
 
@@ -21,6 +22,9 @@ class SomeCallerWithGrad:
         """Refuted where all known callers have gradients off."""
         if self.function in project.under_no_grad:
             return REFUTED
+        own = self.function[1]
+        silent = f"all that call `{own}` have gradients off, or it is listed under `no-grad-functions`"
+        listed = f"check what calls it too, or list `{own}` under `no-grad-functions`"
         summary = project.functions.get(self.function)
         callers = [c for c in project.callers.get(self.function, ()) if c.sure]
         with_grad = [c for c in callers if project.grad_on(c.call) and c.function not in project.under_no_grad]
@@ -28,18 +32,23 @@ class SomeCallerWithGrad:
         if callers and len(with_grad) < len(callers) and len(open_callers) == len(with_grad):
             return REFUTED  # every caller that is known to the end switches gradients off
         if open_callers and len(open_callers) == len(with_grad):
-            name = open_callers[0].function[1]
-            return unknown(f"whether all that call `{name}` have gradients off",
-                           Reason(open_callers[0].call.spot, f"`{self.function[1]}` is called here"))  # fmt: skip
+            return unknown(
+                f"whether all that call `{open_callers[0].function[1]}` have gradients off",
+                Reason(open_callers[0].call.spot, f"`{own}` is called here"),
+                would_prove=listed,
+            )
         if with_grad:
             caller = with_grad[0]
-            return holds(Reason(caller.call.spot, f"`{self.function[1]}` is called here with gradients on"))
+            reason = Reason(caller.call.spot, f"`{own}` is called here with gradients on")
+            return holds(reason, silent_if=silent)
         if summary is not None and summary.owner and summary.name == "forward":
-            return unknown("whether all that run this module have gradients off")
+            return unknown("whether all that run this module have gradients off", would_prove=listed)
         if summary is not None and summary.owner and project.unseen_bases(summary.owner):
             base = project.unseen_bases(summary.owner)[0]
-            return unknown(f"whether `{base}`, which is not in the checked files, calls `{summary.name}` under no_grad")
-        return holds()
+            question = f"whether `{base}`, which is not in the checked files, calls `{summary.name}` under no_grad"
+            proof = f"check the files of `{base}` too, or list `{own}` under `no-grad-functions`"
+            return unknown(question, would_prove=proof)
+        return holds(silent_if=silent)
 
 
 def _open_ended(project: Project, function: FunctionId) -> bool:
@@ -80,11 +89,11 @@ class HelpersKeepGrad:
         if any(name in project.switching for name in self.names):
             return REFUTED
         unseen = [name for name in self.names if not project.knows(name)]
-        return (
-            unknown(f"whether `{unseen[0]}`, which is not in the checked files, switches gradients off")
-            if unseen
-            else holds()
-        )
+        if not unseen:
+            return holds()
+        question = f"whether `{unseen[0]}`, which is not in the checked files, switches gradients off"
+        proof = f"check its file too, or list `{unseen[0]}` under `no-grad-functions`"
+        return unknown(question, would_prove=proof)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +110,8 @@ class IsModule:
                 return holds(Reason(caller.call.spot, f"`{self.parameter}` is a module here"))
             if argument.kind in (v.FUNCTION, v.STRING, v.NUMBER, v.LIST, v.DICT):
                 return REFUTED
-        return unknown(f"whether `{self.parameter}` is a module; an annotation would say so")
+        proof = f"annotate `{self.parameter}: nn.Module`"
+        return unknown(f"whether `{self.parameter}` is a module", would_prove=proof)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +123,12 @@ class PerStep:
 
     def settle(self, project: Project) -> Answer:
         """By the call graph; a function that no loop is seen to repeat is taken not to."""
-        found = project.per_step.get(self.function)
-        if found is not None:
-            return holds(found)
-        found = project.in_some_loop.get(self.function)
-        if found is not None and self.any_loop:
-            return unknown("whether that loop runs for long", found)
+        if self.function in project.per_step:
+            return holds(*project.why(self.function, project.per_step))
+        if self.function in project.in_some_loop and self.any_loop:
+            proof = f"list `{self.function[1]}` under `step-functions`"
+            reasons = project.why(self.function, project.in_some_loop)
+            return unknown("whether that loop runs for long", *reasons, would_prove=proof)
         return REFUTED
 
 
@@ -132,6 +142,7 @@ class NothingTrims:
     def settle(self, project: Project) -> Answer:
         """A clear, pop, del, slice or new binding that somebody calls bounds it; one that nobody calls does not."""
         idle = []
+        name = name_of(self.holder)
         if project.rebuilds(self.holder) or project.is_listed_as_bounded(self.holder):
             return REFUTED
         for function, bound in project.bounds(self.holder):
@@ -147,8 +158,9 @@ class NothingTrims:
             return unknown(
                 f"whether anything calls `{summary.name}`, which would trim it",
                 Reason(bound.spot, "trimmed here, but no checked file calls this"),
+                would_prove=f"check what calls `{summary.name}` too, or list `{name}` under `bounded-containers`",
             )
-        return holds()
+        return holds(silent_if=f"something that runs clears `{name}`, or it is listed under `bounded-containers`")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,18 +174,20 @@ class MovedLater:
         moved = project.moved(self.holder)
         if not moved:
             return REFUTED
-        return holds(*(Reason(m.spot, "all of it is moved to the CPU only here") for m in moved[:3]))
+        reasons = (Reason(m.spot, "all of it is moved to the CPU only here") for m in moved[:3])
+        return holds(*reasons, silent_if="each entry is moved to the CPU when it is added")
 
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Something that no static fact settles."""
+    """Something that no static fact settles. would_prove: what the user can write or do to settle it."""
 
     question: str
+    would_prove: str = ""
 
     def settle(self, project: Project) -> Answer:
         """Always unknown."""
-        return unknown(self.question)
+        return unknown(self.question, would_prove=self.would_prove)
 
 
 _NOWHERE = Spot("", 0, "", 0)
@@ -213,8 +227,8 @@ class DemandsRange:
         facts = (("low", demand.low), ("high", demand.high), ("excluded", demand.excluded))
         if sure:
             return Answer(Verdict.HOLDS, reasons, facts=facts)
-        question = f"whether this `{call.name}` is the one that is meant; an annotation of the object would say so"
-        return Answer(Verdict.UNKNOWN, reasons, question, facts)
+        question = f"whether this `{call.name}` is the one that is meant"
+        return Answer(Verdict.UNKNOWN, reasons, question, facts, would_prove="annotate the object with its class")
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,10 +123,14 @@ def propose(source: Source, rules: Sequence[Rule], packages: frozenset[str]) -> 
         facts.close()
 
 
+_MEASURED = "measure the memory of a run: nothing in the source says it"
+
+
 def judge(proposal: Proposal, project: Project) -> tuple[Finding, tuple[Reason, ...]] | None:
     """What the project makes of a proposal, and its reasons for it: None where a condition is refuted."""
     reasons: list[Reason] = []
-    questions: list[str] = []
+    questions: list[tuple[str, str]] = []
+    silent_if: list[str] = []
     fact = proposal.fact
     for condition in proposal.conditions:
         answer = condition.settle(project)
@@ -136,7 +140,9 @@ def judge(proposal: Proposal, project: Project) -> tuple[Finding, tuple[Reason, 
         if answer.facts:
             fact = dataclasses.replace(fact, **dict(answer.facts))
         if answer.verdict == Verdict.UNKNOWN:
-            questions.append(answer.open_question)
+            questions.append((answer.open_question, answer.would_prove or _MEASURED))
+        if answer.silent_if and answer.silent_if not in silent_if:
+            silent_if.append(answer.silent_if)
     finding = Finding(
         rule=proposal.rule,
         message=proposal.message,
@@ -145,7 +151,9 @@ def judge(proposal: Proposal, project: Project) -> tuple[Finding, tuple[Reason, 
         severity=proposal.severity if not questions else min(proposal.severity, Severity.WARNING, key=_weight),
         evidence=proposal.evidence,
         fact=fact,
-        open_questions=tuple(questions),
+        open_questions=tuple(question for question, _ in questions),
+        would_prove=tuple(proof for _, proof in questions),
+        silent_if=tuple(silent_if),
     )
     return finding, tuple(reasons)
 

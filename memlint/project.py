@@ -33,6 +33,9 @@ NAME_CAP = 3
 
 _MAKERS = frozenset({"__init__", "__new__", "__post_init__", "__setstate__", "setup"})
 
+CHAIN_CAP = 5
+"""How many calls of a chain are shown."""
+
 ALIAS_CAP = 50
 """How many names of one container are followed."""
 
@@ -75,6 +78,7 @@ class Project:
         self.lessons: Lessons = learn(summaries, taught or {}, self.family)
         self.switching |= self.lessons.helpers
         self._link()
+        self._caller_of: dict[FunctionId, FunctionId] = {}
         self.per_step = self._per_step()
         self.in_some_loop = self._spread("loops", {})
         self.under_no_grad = self._under_no_grad()
@@ -208,10 +212,18 @@ class Project:
             for target, caller in self.callees.get(function, ()):
                 new = caller.call.made_here or _last(target) in _MAKERS  # an object of this run of the function
                 if caller.sure and target not in found and not new:
-                    spot = found[function].spot
-                    found[target] = Reason(spot, f"`{target[1]}` is called by `{function[1]}`, which repeats")
+                    found[target] = Reason(caller.call.spot, f"`{function[1]}`, which repeats, calls `{target[1]}`")
+                    self._caller_of.setdefault(target, function)
                     todo.append(target)
         return found
+
+    def why(self, function: FunctionId, found: Mapping[FunctionId, Reason]) -> list[Reason]:
+        """The chain of calls that repeats a function, from the loop down. found: per_step or in_some_loop."""
+        chain = [found[function]]
+        while function in self._caller_of and self._caller_of[function] in found and len(chain) < CHAIN_CAP:
+            function = self._caller_of[function]
+            chain.append(found[function])
+        return chain[::-1]
 
     def _outlives(self, caller: Caller) -> bool:
         """Whether the object that a call is made on lives longer than one run of the calling function.
@@ -363,14 +375,14 @@ def _last(function: FunctionId) -> str:
     return function[1].rpartition(".")[2]
 
 
-def holds(*reasons: Reason) -> Answer:
-    """The condition holds, for these reasons."""
-    return Answer(Verdict.HOLDS, reasons)
+def holds(*reasons: Reason, silent_if: str = "") -> Answer:
+    """The condition holds, for these reasons. silent_if: what would have refuted it."""
+    return Answer(Verdict.HOLDS, reasons, silent_if=silent_if)
 
 
-def unknown(question: str, *reasons: Reason) -> Answer:
-    """The condition is open: what would settle it."""
-    return Answer(Verdict.UNKNOWN, reasons, question)
+def unknown(question: str, *reasons: Reason, would_prove: str = "", silent_if: str = "") -> Answer:
+    """The condition is open. would_prove: what the user can write or do to settle it."""
+    return Answer(Verdict.UNKNOWN, reasons, question, would_prove=would_prove, silent_if=silent_if)
 
 
 REFUTED = Answer(Verdict.REFUTED)

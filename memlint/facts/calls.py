@@ -91,7 +91,7 @@ class Calls(Methods):
         if unknown and self._may_be_module(expr, text, on_self):
             why = f"`{text}` is called"
             parameter = text if text in self.scope.params else ""
-            question = f"whether `{text}` is a module; an annotation would say so"
+            question = f"whether `{text}` is a module"
             value = self._forward(expr, text, False, why, graph, callee, parameter=parameter, question=question)
             fed = not graph and any(a.device == v.ACCELERATOR and a.kind in v.TENSOR_LIKE | {v.UNKNOWN} for a in args)
             for origin in value.origins - graph:

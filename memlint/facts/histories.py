@@ -10,6 +10,7 @@ from memlint.facts import nodes as n
 from memlint.facts import values as v
 from memlint.facts.events import ENDLESS, EPOCH, REPEATING, Growth, Init
 from memlint.facts.values import Value
+from memlint.facts.words import name_of, words_for
 
 NUMBER = "number"
 _BUILDING = frozenset({"__init__", "__post_init__", "__new__", "setup", "build", "__init_subclass__", "__setstate__"})
@@ -66,11 +67,25 @@ def histories(facts: FileFacts) -> Iterator[History]:
             if scope.is_module_body and not repeats:
                 continue
             made_here = inits[0][1]
-            reasons: list[tuple[object, str]] = [(made_here.node, f"made once here as a {made_here.kind}")]
+            reasons: list[tuple[object, str]] = [
+                *_what(scope, growth),
+                (made_here.node, f"`{name_of(holder)}` is made once here, as a {made_here.kind}"),
+            ]
             loops = [loop for loop in outer if loop.kind in REPEATING]
             if loops:
                 reasons.append((_head(loops[-1].node), f"repeated by this {loops[-1].kind} loop"))
             yield History(scope, growth, stored(growth.value), repeats, reasons)
+
+
+def _what(scope: Scope, growth: Growth) -> Iterator[tuple[object, str]]:
+    """What one step adds, and the forward pass whose graph comes with it."""
+    words = words_for(growth.value)
+    if words:
+        yield growth.item or growth.node, f"each step adds {words}"
+    for origin in sorted(v.graph_of(growth.value))[:1]:
+        forward = scope.events.forwards[origin]
+        if forward.certain:
+            yield forward.node, f"`{forward.receiver}` runs here with gradients on, which makes the graph"
 
 
 def _handed_on(scope: Scope, growth: Growth) -> bool:

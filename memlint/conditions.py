@@ -147,7 +147,7 @@ class NothingTrims:
             return REFUTED
         for function, bound in project.bounds(self.holder):
             summary = project.functions[function]
-            if bound.how == "init":
+            if bound.how == "init" or bound.how == "rebind" and project.only_constructs(function):
                 continue
             live = function == self.function or project.is_called(function) or not summary.owner
             if live or project.unseen_bases(summary.owner):
@@ -161,6 +161,55 @@ class NothingTrims:
                 would_prove=f"check what calls `{summary.name}` too, or list `{name}` under `bounded-containers`",
             )
         return holds(silent_if=f"something that runs clears `{name}`, or it is listed under `bounded-containers`")
+
+
+@dataclass(frozen=True, slots=True)
+class MadeSomewhere:
+    """A base class, in another file, makes the container."""
+
+    holder: str
+
+    def settle(self, project: Project) -> Answer:
+        """Refuted where none does, or where it makes one with a size of its own."""
+        made = project.made_by_base(self.holder)
+        if not made or any(one.bounded for one in made):
+            return REFUTED
+        return holds(Reason(made[0].spot, f"`{name_of(made[0].holder)}` is made once here, as a {made[0].kind}"))
+
+
+@dataclass(frozen=True, slots=True)
+class IsModuleAttribute:
+    """What a base class, in another file, keeps under an attribute is a module."""
+
+    owner: str
+    attribute: str
+    question: str
+    would_prove: str
+
+    def settle(self, project: Project) -> Answer:
+        """Unknown where no class says what it is."""
+        kinds = project.kinds_of(self.owner, self.attribute)
+        if kinds == {v.MODULE}:
+            return holds()
+        if kinds and v.MODULE not in kinds:
+            return REFUTED
+        return unknown(self.question, would_prove=self.would_prove)
+
+
+@dataclass(frozen=True, slots=True)
+class IsModuleClass:
+    """A class in another file is a module's."""
+
+    path: str
+    question: str
+    would_prove: str
+
+    def settle(self, project: Project) -> Answer:
+        """Unknown where the class is not in the project."""
+        kind = project.kind_of(self.path)
+        if kind:
+            return holds() if kind == v.MODULE else REFUTED
+        return unknown(self.question, would_prove=self.would_prove)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from memlint.facts import frameworks
 from memlint.facts import knowledge as k
+from memlint.facts import values as v
 from memlint.facts.events import ON
 from memlint.facts.scopes import MODULE_BODY
 from memlint.facts.summary import (
@@ -21,6 +22,7 @@ from memlint.facts.summary import (
     ClassSummary,
     FunctionId,
     FunctionSummary,
+    Made,
     Moved,
     Range,
     Summary,
@@ -61,6 +63,7 @@ class Project:
         self._methods: dict[tuple[str, str], list[FunctionId]] = defaultdict(list)
         self._of_class: dict[str, list[FunctionId]] = defaultdict(list)
         self._bounds: dict[str, list[tuple[FunctionId, Bound]]] = defaultdict(list)
+        self._made: dict[str, list[Made]] = defaultdict(list)
         self._moved: dict[str, list[Moved]] = defaultdict(list)
         self._subclasses: dict[str, set[str]] = defaultdict(set)
         self._families: dict[str, list[str]] = {}
@@ -94,6 +97,8 @@ class Project:
                 self._bounds[bound.holder.removesuffix("[]")].append((function.id, bound))
             for moved in function.moved:
                 self._moved[moved.holder.removesuffix("[]")].append(moved)
+        for made in summary.made:
+            self._made[made.holder].append(made)
         for cls in summary.classes:
             self.classes[cls.name].append(cls)
             for base in cls.bases:
@@ -301,6 +306,33 @@ class Project:
         attribute = holder.removesuffix("[]").rpartition(".")[2] if holder.startswith("class:") else ""
         names = [*self.aliases(holder), *self.aliases(f"attr:{attribute}")]
         return [found for alias in names for found in self._bounds.get(alias, ())]
+
+    def made_by_base(self, holder: str) -> list[Made]:
+        """Where a base class makes a container."""
+        owner, _, attribute = holder.removesuffix("[]").removeprefix("class:").partition(".")
+        return [
+            made for name in closure([owner], self._bases) for made in self._made.get(f"class:{name}.{attribute}", ())
+        ]
+
+    def kinds_of(self, owner: str, attribute: str) -> set[str]:
+        """What a class and its bases store under an attribute, as far as it is known."""
+        above = (cls for name in closure([owner], self._bases) for cls in self.classes.get(name, ()))
+        kinds = {kind for cls in above for name, kind in cls.kinds if name == attribute}
+        return {found for kind in kinds if (found := self.kind_of(kind[3:]) if kind.startswith("of ") else kind)}
+
+    def kind_of(self, path: str) -> str:
+        """What an object of a class is: a module or not, "" for a class that nobody knows."""
+        name = path.rpartition(".")[2]
+        if self.is_module(name):
+            return v.MODULE
+        return v.OBJECT if name in self.classes and not self.unseen_bases(name) else ""
+
+    def only_constructs(self, function: FunctionId) -> bool:
+        """Whether a method is called by constructors of its class and by nothing else."""
+        callers = self.callers.get(function, ())
+        if not callers or _last(function) in self._called:
+            return False
+        return all(caller.call.on_self and _last(caller.function) in _MAKERS for caller in callers)
 
     def moved(self, holder: str) -> list[Moved]:
         """Where a list of tensors is concatenated and taken to the CPU."""

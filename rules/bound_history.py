@@ -74,7 +74,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from memlint.conditions import NothingTrims, Open, PerStep
+from memlint.conditions import MadeSomewhere, NothingTrims, Open, PerStep
 from memlint.facts import FileFacts
 from memlint.facts.defects import UnboundedGrowth
 from memlint.facts.histories import NUMBER, History, histories
@@ -116,6 +116,8 @@ def _proposal(facts: FileFacts, history: History, node: object, message: str, *c
 def _conditions(facts: FileFacts, history: History) -> Iterator[Condition]:
     function = (facts.names.module, history.scope.qualname)
     name = name_of(history.growth.holder)
+    if history.inherited:
+        yield MadeSomewhere(history.growth.holder)
     yield NothingTrims(history.growth.holder, function)
     if not history.repeats:
         yield PerStep(function, any_loop=history.stored in ("graph", "tensor"))

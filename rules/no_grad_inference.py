@@ -63,6 +63,8 @@ from memlint.conditions import (
     CalleeKeepsGrad,
     HelpersKeepGrad,
     IsModule,
+    IsModuleAttribute,
+    IsModuleClass,
     NotFrozen,
     NoTrainingReached,
     Open,
@@ -128,11 +130,19 @@ def _conditions(facts: FileFacts, scope: Scope, wasted: Wasted) -> Iterator[Cond
         yield NotFrozen(scope.owner.name)
     if forward.helpers:
         yield HelpersKeepGrad(forward.helpers)
-    if forward.parameter:
+    about_kind = forward.question.endswith("is a module")
+    if forward.of and about_kind:
+        yield IsModuleClass(forward.of, forward.question, _settling(forward))
+    elif forward.parameter:
         yield IsModule(function, forward.parameter)
     elif forward.question:
         yield CalleeKeepsGrad(n.dotted(forward.node.func).rpartition(".")[2])
-        yield Open(forward.question, _settling(forward))
+        owner, _, attribute = forward.receiver.partition(".")
+        plain = bool(attribute) and "." not in attribute
+        if about_kind and scope.owner is not None and owner == scope.self_name and plain:
+            yield IsModuleAttribute(scope.owner.name, attribute, forward.question, _settling(forward))
+        else:
+            yield Open(forward.question, _settling(forward))
     if not wasted.sure:
         handed = f"check the file of `{wasted.handed[0]}` too, or write" if wasted.handed else "write"
         yield Open(wasted.question, f"{handed} `torch.no_grad()` or `torch.enable_grad()` around it")

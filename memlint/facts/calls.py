@@ -96,6 +96,7 @@ class Calls(Methods):
             fed = not graph and any(a.device == v.ACCELERATOR and a.kind in v.TENSOR_LIKE | {v.UNKNOWN} for a in args)
             for origin in value.origins - graph:
                 self.events.forwards[origin].fed = fed
+                self.events.forwards[origin].of = callee.path if callee.path.rpartition(".")[2][:1].isupper() else ""
             return value
         if path and not graph and path.rpartition(".")[2][:1].isupper():  # an object of a class of another file
             return Value(path=path, holder=f"made:{self.scope.qualname}:{len(self.loops)}")

@@ -75,12 +75,14 @@ class Evaluator(Calls):
             if expr.attr in ("T", "mT", "H", "real", "imag"):
                 return base
             return base.but(kind=v.TENSOR if base.kind == v.TENSOR else v.OUTPUT, source=text, parts=None)
-        return Value(source=text, holder=f"attr:{expr.attr}", device=base.device)
+        cls = self.file.classes.get(base.path.rpartition(".")[2]) if base.kind == v.OBJECT else None
+        known = cls.attribute(expr.attr, self.file.classes) if cls is not None else ANYTHING
+        return known.but(source=text, holder=f"attr:{expr.attr}", device=known.device or base.device)
 
     def _own_attribute(self, attr: str, text: str) -> Value:
         owner = self.scope.owner
         assert owner is not None
-        value = owner.attributes.get(attr, ANYTHING)
+        value = owner.attribute(attr, self.file.classes)
         value = _with_hint(value, owner.hints.get(attr))
         return value.but(source=text, holder=value.holder or f"class:{owner.name}.{attr}")
 

@@ -8,7 +8,6 @@ from memlint.facts import frameworks
 from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts import values as v
-from memlint.facts.evaluate import Evaluator
 from memlint.facts.events import (
     DATA,
     EPOCH,
@@ -21,6 +20,7 @@ from memlint.facts.events import (
     WHILE,
     Loop,
 )
+from memlint.facts.fields import Fields, is_attribute
 from memlint.facts.looping import kind_of_for, kind_of_while, without_wrappers
 from memlint.facts.ranges import range_tests
 from memlint.facts.scopes import Scope
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from memlint.facts import FileFacts
 
 
-class Flow(Evaluator):
+class Flow(Fields):
     """Interprets the body of one scope."""
 
     def __init__(self, file: FileFacts, scope: Scope) -> None:
@@ -42,7 +42,10 @@ class Flow(Evaluator):
         """Fill the scope's events, environment and return value."""
         for name in self.scope.params:
             self.env[name] = self._parameter(name)
+        declared, self.scope.returns = self.scope.returns, ANYTHING
         self.block(self.scope.body)
+        if not self.scope.returns.kind:
+            self.scope.returns = v.join(declared, self.scope.returns)
 
     def _initial_mode(self) -> str:
         node = self.scope.node
@@ -78,7 +81,7 @@ class Flow(Evaluator):
         if is_hook and (self.scope.name, name) in frameworks.HOOK_OUTPUTS:
             return value.but(kind=v.OUTPUT, device=v.ACCELERATOR, grad=v.DETACHED)
         hint = self.scope.hints.get(name)
-        if hint is not None and not value.kind:
+        if hint is not None and value.kind in (v.UNKNOWN, v.FUNCTION):
             value = value.but(kind=hint.kind, grad=hint.grad, zero_d=hint.zero_d)
         return value
 
@@ -125,7 +128,7 @@ class Flow(Evaluator):
 
     def _assign(self, stmt: n.Assign) -> None:
         value = self.eval(stmt.value)
-        if stmt.annotation is not None and not value.kind:
+        if stmt.annotation is not None and (not value.kind or value.kind == v.NONE and is_attribute(stmt.targets[0])):
             value = value.but(**self.file.of_annotation(stmt.annotation))
         for target in stmt.targets:
             if not self._concatenates(target, stmt, value):
@@ -409,18 +412,6 @@ class Flow(Evaluator):
         if stmt.value is not None:
             self.eval(stmt.value)
 
-    def _class(self, stmt: n.Class) -> None:
-        for inner in n.statements(stmt.body):
-            if isinstance(inner, n.Assign):
-                value = self.eval(inner.value)
-                cls = self.file.classes.get(stmt.name)
-                for target in inner.targets:
-                    if isinstance(target, n.Name) and cls is not None and cls.node is stmt:
-                        holder = f"class:{cls.name}.{target.id}" if value.kind in v.CONTAINERS else ""
-                        if holder:
-                            self.init(holder, inner, value.kind, value.const == "bounded")
-                        cls.attributes.setdefault(target.id, v.without_ids(value).but(holder=holder))
-
 
 def _moves_own_entry(source: n.Expr | None, target: n.Item, loops: tuple[Loop, ...]) -> bool:
     """`entry[key] = entry[key].to(device)`, or the value of the same key in a loop over `entry.items()`."""
@@ -450,6 +441,7 @@ def _merge(a: dict[str, Value], b: dict[str, Value]) -> dict[str, Value]:
 
 _STATEMENTS: dict[type, Any] = {
     n.Do: Flow._do,
+    n.Declare: Flow.declare,
     n.Return: Flow._return,
     n.Assign: Flow._assign,
     n.Augment: Flow._augment,
@@ -462,6 +454,6 @@ _STATEMENTS: dict[type, Any] = {
     n.Try: Flow._try,
     n.Match: Flow._match,
     n.Function: Flow._define,
-    n.Class: Flow._class,
+    n.Class: Flow.class_body,
     n.Raise: Flow._raise,
 }

@@ -21,6 +21,7 @@ class History:
     """A growth with its function. repeats: a step loop stands around it here, the project need not be asked.
 
     made_at: for a queue, where it is made: that is the place to give it a size.
+    inherited: nothing in this file makes the container; a base class in another file may.
     """
 
     scope: Scope
@@ -29,6 +30,7 @@ class History:
     repeats: bool
     reasons: list[tuple[object, str]]
     made_at: object | None = None
+    inherited: bool = False
 
 
 def histories(facts: FileFacts) -> Iterator[History]:
@@ -40,7 +42,10 @@ def histories(facts: FileFacts) -> Iterator[History]:
         for growth in scope.events.growths:
             holder = growth.holder.removesuffix("[]")
             inits = made.get(holder, [])
-            if growth.guarded or growth.how in ("moved", "insert") or not inits or any(i.bounded for _, i in inits):
+            inherited = not inits and _has_unseen_base(facts, holder)
+            if growth.guarded or growth.how in ("moved", "insert") or any(i.bounded for _, i in inits):
+                continue
+            if not inits and not inherited:
                 continue
             if growth.how == "setitem" and not _key_moves_on(growth):
                 continue
@@ -66,15 +71,23 @@ def histories(facts: FileFacts) -> Iterator[History]:
                 continue
             if scope.is_module_body and not repeats:
                 continue
-            made_here = inits[0][1]
-            reasons: list[tuple[object, str]] = [
-                *_what(scope, growth),
-                (made_here.node, f"`{name_of(holder)}` is made once here, as a {made_here.kind}"),
-            ]
+            reasons: list[tuple[object, str]] = [*_what(scope, growth)]
+            if inits:
+                made_here = inits[0][1]
+                reasons.append((made_here.node, f"`{name_of(holder)}` is made once here, as a {made_here.kind}"))
             loops = [loop for loop in outer if loop.kind in REPEATING]
             if loops:
                 reasons.append((_head(loops[-1].node), f"repeated by this {loops[-1].kind} loop"))
-            yield History(scope, growth, stored(growth.value), repeats, reasons)
+            yield History(scope, growth, stored(growth.value), repeats, reasons, inherited=inherited)
+
+
+def _has_unseen_base(facts: FileFacts, holder: str) -> bool:
+    """Whether the class that holds it derives from one of the user's own in another file."""
+    cls = facts.classes.get(holder.removeprefix("class:").partition(".")[0]) if holder.startswith("class:") else None
+    return cls is not None and any(
+        base.rpartition(".")[2] not in facts.classes and not base.startswith("torch.") and base != "object"
+        for base in cls.bases
+    )
 
 
 def _what(scope: Scope, growth: Growth) -> Iterator[tuple[object, str]]:

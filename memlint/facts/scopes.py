@@ -40,6 +40,31 @@ class Class_:
                     return True
         return False
 
+    def attribute(self, name: str, file_classes: dict[str, Class_], seen: frozenset[str] = frozenset()) -> Value:
+        """What is stored under `self.name`, here or in a base class of this file."""
+        if name in self.attributes:
+            return self.attributes[name]
+        for base in self.bases:
+            other = file_classes.get(base.rpartition(".")[2])
+            if other is not None and other is not self and other.name not in seen:
+                found = other.attribute(name, file_classes, seen | {self.name})
+                if found != v.ANYTHING:
+                    return found.but(holder="")
+        return v.ANYTHING
+
+    def set_up_by(self) -> dict[str, bool]:
+        """The methods that the constructor calls, and whether each gives something back."""
+        made = self.methods.get("__init__")
+        if made is None or len(self.methods) == 1:
+            return {}
+        calls = [expr.func for expr in n.every(made.body) if isinstance(expr, n.Call)]
+        called = {f.attr for f in calls if isinstance(f, n.Attr) and n.dotted(f.value) == made.self_name}
+        return {
+            name: any(isinstance(stmt, n.Return) and stmt.value is not None for stmt in n.statements(method.body))
+            for name, method in self.methods.items()
+            if name in called
+        }
+
     def freezes(self) -> bool:
         """Whether its constructor switches gradients off for its own parameters."""
         made = self.methods.get("__init__")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from memlint.facts import FileFacts, Scope
+from memlint.facts import Class_, FileFacts, Scope
 from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
+from memlint.facts import values as v
 from memlint.facts.events import ENDLESS, OFF, RANGE, REPEATING, WHILE, CallSite, Shrink
 from memlint.rule import Spot
 
@@ -106,12 +107,13 @@ class FunctionSummary:
 
 @dataclass(frozen=True, slots=True)
 class ClassSummary:
-    """A class. bases: dotted paths, or plain names where unresolved."""
+    """A class. bases: dotted paths, or plain names where unresolved. kinds: what is known of its attributes."""
 
     module: str
     name: str
     bases: tuple[str, ...]
     is_module: bool
+    kinds: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,7 @@ def summarize(facts: FileFacts) -> Summary:
     )
     functions = tuple(_function(facts, scope, i, rebound) for i, scope in enumerate(facts.all_scopes()))
     classes = tuple(
-        ClassSummary(facts.names.module, cls.name, tuple(cls.bases), cls.is_module(facts.classes))
+        ClassSummary(facts.names.module, cls.name, tuple(cls.bases), cls.is_module(facts.classes), _kinds(cls))
         for cls in facts.classes.values()
     )
     made = tuple(
@@ -177,6 +179,17 @@ def _function(facts: FileFacts, scope: Scope, number: int, rebound: frozenset[st
         is_method=scope.owner is not None and bool(scope.self_name),
         is_classmethod=bool(scope.class_name),
     )
+
+
+def _kinds(cls: Class_) -> tuple[tuple[str, str], ...]:
+    """Kinds, or `of` and the class where an object's class is in another file."""
+    found = []
+    for name, value in cls.attributes.items():
+        if value.kind and value.kind != v.NONE:
+            found.append((name, value.kind))
+        elif value.path.rpartition(".")[2][:1].isupper():
+            found.append((name, f"of {value.path}"))
+    return tuple(found)
 
 
 def _makes(scope: Scope, shrink: Shrink) -> bool:

@@ -179,35 +179,37 @@ class MadeSomewhere:
 
 @dataclass(frozen=True, slots=True)
 class IsModuleAttribute:
-    """What a base class, in another file, keeps under an attribute is a module."""
+    """What a base class in another file keeps under an attribute is a module. strict: refuted where that is unknown."""
 
     owner: str
     attribute: str
     question: str
     would_prove: str
+    strict: bool = False
 
     def settle(self, project: Project) -> Answer:
         """Unknown where no class says what it is."""
         kinds = project.kinds_of(self.owner, self.attribute)
         if kinds == {v.MODULE}:
             return holds()
-        if kinds and v.MODULE not in kinds:
+        if kinds and v.MODULE not in kinds or self.strict:
             return REFUTED
         return unknown(self.question, would_prove=self.would_prove)
 
 
 @dataclass(frozen=True, slots=True)
 class IsModuleClass:
-    """A class in another file is a module's."""
+    """A class in another file is a module's. strict: refuted where that is unknown."""
 
     path: str
     question: str
     would_prove: str
+    strict: bool = False
 
     def settle(self, project: Project) -> Answer:
         """Unknown where the class is not in the project."""
         kind = project.kind_of(self.path)
-        if kind:
+        if kind or self.strict:
             return holds() if kind == v.MODULE else REFUTED
         return unknown(self.question, would_prove=self.would_prove)
 

@@ -132,7 +132,7 @@ def _conditions(facts: FileFacts, scope: Scope, wasted: Wasted) -> Iterator[Cond
         yield HelpersKeepGrad(forward.helpers)
     about_kind = forward.question.endswith("is a module")
     if forward.of and about_kind:
-        yield IsModuleClass(forward.of, forward.question, _settling(forward))
+        yield IsModuleClass(forward.of, forward.question, _settling(forward), wasted.only_if_module)
     elif forward.parameter:
         yield IsModule(function, forward.parameter)
     elif forward.question:
@@ -140,7 +140,8 @@ def _conditions(facts: FileFacts, scope: Scope, wasted: Wasted) -> Iterator[Cond
         owner, _, attribute = forward.receiver.partition(".")
         plain = bool(attribute) and "." not in attribute
         if about_kind and scope.owner is not None and owner == scope.self_name and plain:
-            yield IsModuleAttribute(scope.owner.name, attribute, forward.question, _settling(forward))
+            settling = _settling(forward)
+            yield IsModuleAttribute(scope.owner.name, attribute, forward.question, settling, wasted.only_if_module)
         else:
             yield Open(forward.question, _settling(forward))
     if not wasted.sure:

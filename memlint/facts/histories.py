@@ -42,7 +42,8 @@ def histories(facts: FileFacts) -> Iterator[History]:
         for growth in scope.events.growths:
             holder = growth.holder.removesuffix("[]")
             inits = made.get(holder, [])
-            inherited = not inits and _has_unseen_base(facts, holder)
+            # What the entries of a base class's dict are, nothing says: deques with a limit, as often as not.
+            inherited = not inits and not growth.holder.endswith("[]") and _has_unseen_base(facts, holder)
             if growth.guarded or growth.how in ("moved", "insert") or any(i.bounded for _, i in inits):
                 continue
             if not inits and not inherited:
@@ -84,10 +85,7 @@ def histories(facts: FileFacts) -> Iterator[History]:
 def _has_unseen_base(facts: FileFacts, holder: str) -> bool:
     """Whether the class that holds it derives from one of the user's own in another file."""
     cls = facts.classes.get(holder.removeprefix("class:").partition(".")[0]) if holder.startswith("class:") else None
-    return cls is not None and any(
-        base.rpartition(".")[2] not in facts.classes and not base.startswith("torch.") and base != "object"
-        for base in cls.bases
-    )
+    return cls is not None and cls.has_base_elsewhere(facts.classes)
 
 
 def _what(scope: Scope, growth: Growth) -> Iterator[tuple[object, str]]:

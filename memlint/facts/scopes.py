@@ -52,6 +52,11 @@ class Class_:
                     return found.but(holder="")
         return v.ANYTHING
 
+    def has_base_elsewhere(self, file_classes: dict[str, Class_]) -> bool:
+        """Whether it derives from a class in another file that is not torch's."""
+        outside = (base for base in self.bases if base.rpartition(".")[2] not in file_classes)
+        return any(base != "object" and not base.startswith("torch.") for base in outside)
+
     def set_up_by(self) -> dict[str, bool]:
         """The methods that the constructor calls, and whether each gives something back."""
         made = self.methods.get("__init__")

@@ -78,10 +78,12 @@ from memlint.conditions import MadeSomewhere, NothingTrims, Open, PerStep
 from memlint.facts import FileFacts
 from memlint.facts.defects import UnboundedGrowth
 from memlint.facts.histories import NUMBER, History, histories
-from memlint.facts.words import name_of
+from memlint.facts.shapes import amount
+from memlint.facts.words import name_of, size_of
 from memlint.rule import Condition, Proposal, Severity, rule
 
 _SEVERITY = {"graph": Severity.ERROR, "tensor": Severity.ERROR, "record": Severity.WARNING, NUMBER: Severity.NOTE}
+_LARGE = 1_000_000
 _SIZE = "give it a `maxsize`, or list it under `bounded-containers`"
 _WHAT = {"graph": "a tensor with its graph", "tensor": "a tensor", "record": "a record", NUMBER: "a number"}
 
@@ -97,7 +99,9 @@ def bound_history(facts: FileFacts) -> Iterator[Proposal]:
             yield _proposal(facts, history, history.made_at, message, Open("whether the consumer keeps up", _SIZE))
             continue
         what = _WHAT.get(history.stored, "an entry")
-        message = f"`{name}` grows by {what} per step and nothing trims it"
+        size = size_of(growth.value) if growth.how in ("append", "appendleft", "setitem") else None
+        about = f" (about {amount(size.bytes)})" if size is not None and size.bytes >= _LARGE else ""
+        message = f"`{name}` grows by {what}{about} per step and nothing trims it"
         yield _proposal(facts, history, growth.node, message, *_conditions(facts, history))
 
 

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
+from memlint.facts import shapes
 from memlint.facts import values as v
 from memlint.facts.calls import Calls
+from memlint.facts.shapes import Size
 from memlint.facts.values import ANYTHING, Value
 
 if TYPE_CHECKING:
@@ -73,8 +75,8 @@ class Evaluator(Calls):
             self.use(base.origins, "typed", expr, f".{expr.attr}")
         if base.kind in v.TENSOR_LIKE or base.origins:
             if expr.attr in ("T", "mT", "H", "real", "imag"):
-                return base
-            return base.but(kind=v.TENSOR if base.kind == v.TENSOR else v.OUTPUT, source=text, parts=None)
+                return base.but(size=None)
+            return base.but(kind=v.TENSOR if base.kind == v.TENSOR else v.OUTPUT, source=text, parts=None, size=None)
         cls = self.file.classes.get(base.path.rpartition(".")[2]) if base.kind == v.OBJECT else None
         known = cls.attribute(expr.attr, self.file.classes) if cls is not None else ANYTHING
         return known.but(source=text, holder=f"attr:{expr.attr}", device=known.device or base.device)
@@ -118,6 +120,9 @@ class Evaluator(Calls):
             return v.A_STRING
         tensors = v.TENSOR_LIKE & {left.kind, right.kind}
         if not tensors and left.kind == v.NUMBER and right.kind == v.NUMBER:
+            whole = type(left.const) is int and type(right.const) is int
+            if whole and op in ("Add", "Multiply"):
+                return Value(v.NUMBER, const=left.const + right.const if op == "Add" else left.const * right.const)
             return v.A_NUMBER
         if not tensors and v.ARRAY in (left.kind, right.kind):
             return Value(v.ARRAY)
@@ -139,6 +144,7 @@ class Evaluator(Calls):
             origins=origins,
             sums=sums,
             integral=left.integral and right.integral,
+            size=_size_of(op, left, right),
         )
 
     def _compare(self, expr: n.Compare) -> Value:
@@ -203,7 +209,9 @@ class Evaluator(Calls):
             item = value.item or ANYTHING
             return item.but(holder=item.holder or (f"{value.holder}[]" if value.holder else ""))
         if value.kind in v.TENSOR_LIKE or value.origins:
-            return value.but(source="", kind=value.kind or v.UNKNOWN)
+            rows = value.size.shape[1:] if value.size is not None and value.size.shape else None
+            size = value.size._replace(shape=rows) if value.size is not None and rows is not None else None
+            return value.but(source="", kind=value.kind or v.UNKNOWN, size=size)
         return Value(holder=f"{value.holder}[]" if value.holder else "")
 
     def _item(self, expr: n.Item) -> Value:
@@ -221,7 +229,8 @@ class Evaluator(Calls):
                 self.read(base.holder, "index", expr)
             return self.items_of(base)
         if base.kind in v.TENSOR_LIKE or base.origins:
-            return base.but(zero_d=False, source=n.dotted(expr.value), parts=None)
+            size = shapes.item_of(base.size, expr.index, self.number) if base.size is not None else None
+            return base.but(zero_d=False, source=n.dotted(expr.value), parts=None, size=size)
         return Value(holder=f"{base.holder}[]" if base.holder else "", device=base.device, sums=base.sums)
 
     def _slice(self, expr: n.Slice) -> Value:
@@ -253,6 +262,12 @@ class Evaluator(Calls):
         value = self.eval(expr.value)
         self.bind(expr.target, value, expr.value)
         return value
+
+
+def _size_of(op: str, left: Value, right: Value) -> Size | None:
+    if left.size is not None:
+        return shapes.combined(left.size, right, op)
+    return shapes.combined(right.size, left, op) if right.size is not None else None
 
 
 def _mixes(left: n.Expr, right: n.Expr) -> bool:

@@ -10,7 +10,7 @@ from memlint.facts import nodes as n
 from memlint.facts import values as v
 from memlint.facts.events import ENDLESS, EPOCH, REPEATING, Growth, Init
 from memlint.facts.values import Value
-from memlint.facts.words import name_of, words_for
+from memlint.facts.words import name_of, size_of, words_for
 
 NUMBER = "number"
 _BUILDING = frozenset({"__init__", "__post_init__", "__new__", "setup", "build", "__init_subclass__", "__setstate__"})
@@ -92,7 +92,8 @@ def _what(scope: Scope, growth: Growth) -> Iterator[tuple[object, str]]:
     """What one step adds, and the forward pass whose graph comes with it."""
     words = words_for(growth.value)
     if words:
-        yield growth.item or growth.node, f"each step adds {words}"
+        size = size_of(growth.value) if growth.how not in ("extend", "augment") else None
+        yield growth.item or growth.node, f"each step adds {words}" + (f", about {size}" if size is not None else "")
     for origin in sorted(v.graph_of(growth.value))[:1]:
         forward = scope.events.forwards[origin]
         if forward.certain:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from memlint.facts.shapes import Size
+
 # What a value is. A module's raw output is no tensor until an operation proves it: it may be a dict or a dataclass.
 UNKNOWN = ""
 TENSOR = "tensor"
@@ -51,6 +53,7 @@ class Value(NamedTuple):
     item: what a container holds; for a tensor, unused. parts: the values of a tuple by position.
     zero_d: a tensor without dimensions. view: shares the storage of something larger.
     integral: a tensor of whole numbers. frozen: a module whose parameters need no gradients.
+    size: shape and dtype of a tensor, where literals tell.
     const: the value of a literal. source: the dotted name in the code that it was last read from.
     """
 
@@ -69,6 +72,7 @@ class Value(NamedTuple):
     source: str = ""
     frozen: bool = False
     integral: bool = False
+    size: Size | None = None
 
     def but(self, **changes: Any) -> Value:
         """The same value with some fields changed."""
@@ -112,6 +116,7 @@ def join(a: Value, b: Value) -> Value:
         source=a.source if a.source == b.source else "",
         frozen=a.frozen and b.frozen,
         integral=a.integral and b.integral,
+        size=a.size if a.size == b.size else None,
     )
 
 

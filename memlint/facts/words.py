@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from memlint.facts import values as v
+from memlint.facts.shapes import Size
 from memlint.facts.values import Value
 
 _KINDS = {
@@ -16,6 +17,15 @@ def name_of(holder: str) -> str:
     """A container as the user would list it: `Trainer.log` for `class:Trainer.log`."""
     rest = holder.partition(":")[2].removesuffix("[]")
     return rest.replace(".<locals>", "").replace(":", ".")
+
+
+def size_of(value: Value) -> Size | None:
+    """The size of a tensor, or of the only one that a tuple, list or dict holds."""
+    if value.size is not None:
+        return value.size
+    inside = [*(value.parts or ()), *([value.item] if value.item is not None and not value.parts else [])]
+    sizes = [size for part in inside if part.kind in v.TENSOR_LIKE and (size := size_of(part)) is not None]
+    return sizes[0] if len(sizes) == 1 and value.kind in v.CONTAINERS | {v.TUPLE} else None
 
 
 def words_for(value: Value) -> str:

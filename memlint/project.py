@@ -321,11 +321,14 @@ class Project:
         return {found for kind in kinds if (found := self.kind_of(kind[3:]) if kind.startswith("of ") else kind)}
 
     def kind_of(self, path: str) -> str:
-        """What an object of a class is: a module or not, "" for a class that nobody knows."""
-        name = path.rpartition(".")[2]
+        """What an object of a class is: a module with parameters or not, "" for a class that nobody knows."""
+        name, package = path.rpartition(".")[2], path.partition(".")[0]
+        found = [cls for cls in self.classes.get(name, ()) if cls.module.partition(".")[0] == package]
+        if len(found) != 1 or len(self.classes[name]) != 1:
+            return ""  # another library's class of the same name, or one of several
         if self.is_module(name):
-            return v.MODULE
-        return v.OBJECT if name in self.classes and not self.unseen_bases(name) else ""
+            return v.OBJECT if found[0].frozen else v.MODULE
+        return "" if self.unseen_bases(name) else v.OBJECT
 
     def only_constructs(self, function: FunctionId) -> bool:
         """Whether a method is called by constructors of its class and by nothing else."""

@@ -246,11 +246,14 @@ def test_what_a_base_class_in_another_file_keeps() -> None:
         base="from torch import nn\nfrom nets import Net, Plain\nclass Base:\n    def __init__(self):\n"
         "        self.log = []\n        self.head = nn.Linear(1, 1)\n        self.net = Net()\n"
         "        self.plain = Plain()\n        self.what = x\n",
-        nets="from torch import nn\nclass Net(nn.Module): pass\nclass Plain: pass\n",
+        nets="from torch import nn\nclass Net(nn.Module):\n    def __init__(self):\n        self.w = nn.Linear(1, 1)\n"
+        "class Plain: pass\nclass Norm(nn.Module):\n    def forward(self, x): return x\n",
         user="from base import Base\nclass User(Base): pass\n",
     )
     kinds = {name: linked.kinds_of("User", name) for name in ("log", "head", "net", "plain", "what")}
     assert kinds == {"log": {v.LIST}, "head": {v.MODULE}, "net": {v.MODULE}, "plain": {v.OBJECT}, "what": set()}
+    found = {path: linked.kind_of(path) for path in ("nets.Norm", "torchaudio.Net", "nowhere.Thing")}
+    assert found == {"nets.Norm": v.OBJECT, "torchaudio.Net": "", "nowhere.Thing": ""}
     assert [made.holder for made in linked.made_by_base("class:User.log")] == ["class:Base.log"]
 
 

@@ -134,7 +134,7 @@ def _goes_into(forward: Forward, receivers: set[str]) -> bool:
 def _defined_elsewhere(facts: FileFacts, scope: Scope, forward: Forward) -> bool:
     """Whether a class in another file says what is called: it is an object of one, or what a base class keeps."""
     owner, _, attribute = forward.receiver.partition(".")
-    if forward.through or forward.indirect:
+    if forward.through or forward.indirect or not forward.question.endswith("is a module"):
         return False
     if forward.of:
         return True

@@ -107,13 +107,17 @@ class FunctionSummary:
 
 @dataclass(frozen=True, slots=True)
 class ClassSummary:
-    """A class. bases: dotted paths, or plain names where unresolved. kinds: what is known of its attributes."""
+    """A class. bases: dotted paths, or plain names where unresolved. kinds: what is known of its attributes.
+
+    frozen: a module that has no parameters, or none that need gradients.
+    """
 
     module: str
     name: str
     bases: tuple[str, ...]
     is_module: bool
     kinds: tuple[tuple[str, str], ...]
+    frozen: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +142,14 @@ def summarize(facts: FileFacts) -> Summary:
     )
     functions = tuple(_function(facts, scope, i, rebound) for i, scope in enumerate(facts.all_scopes()))
     classes = tuple(
-        ClassSummary(facts.names.module, cls.name, tuple(cls.bases), cls.is_module(facts.classes), _kinds(cls))
+        ClassSummary(
+            facts.names.module,
+            cls.name,
+            tuple(cls.bases),
+            cls.is_module(facts.classes),
+            _kinds(cls),
+            cls.freezes() or cls.without_parameters(facts.names),
+        )
         for cls in facts.classes.values()
     )
     made = tuple(

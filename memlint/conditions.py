@@ -8,6 +8,7 @@ from memlint.facts import knowledge as k
 from memlint.facts import values as v
 from memlint.facts.scopes import MODULE_BODY
 from memlint.facts.summary import Call, FunctionId
+from memlint.facts.words import name_of
 from memlint.project import REFUTED, Project, closure, holds, unknown
 from memlint.rule import Answer, Reason, Spot, Verdict
 
@@ -22,6 +23,9 @@ class SomeCallerWithGrad:
         """Refuted where all known callers have gradients off."""
         if self.function in project.under_no_grad:
             return REFUTED
+        own = self.function[1]
+        silent = f"all that call `{own}` have gradients off, or it is listed under `no-grad-functions`"
+        listed = f"check what calls it too, or list `{own}` under `no-grad-functions`"
         summary = project.functions.get(self.function)
         callers = [c for c in project.callers.get(self.function, ()) if c.sure]
         with_grad = [c for c in callers if project.grad_on(c.call) and c.function not in project.under_no_grad]
@@ -29,18 +33,23 @@ class SomeCallerWithGrad:
         if callers and len(with_grad) < len(callers) and len(open_callers) == len(with_grad):
             return REFUTED  # every caller that is known to the end switches gradients off
         if open_callers and len(open_callers) == len(with_grad):
-            name = open_callers[0].function[1]
-            return unknown(f"whether all that call `{name}` have gradients off",
-                           Reason(open_callers[0].call.spot, f"`{self.function[1]}` is called here"))  # fmt: skip
+            return unknown(
+                f"whether all that call `{open_callers[0].function[1]}` have gradients off",
+                Reason(open_callers[0].call.spot, f"`{own}` is called here"),
+                would_prove=listed,
+            )
         if with_grad:
             caller = with_grad[0]
-            return holds(Reason(caller.call.spot, f"`{self.function[1]}` is called here with gradients on"))
+            reason = Reason(caller.call.spot, f"`{own}` is called here with gradients on")
+            return holds(reason, silent_if=silent)
         if summary is not None and summary.owner and summary.name == "forward":
-            return unknown("whether all that run this module have gradients off")
+            return unknown("whether all that run this module have gradients off", would_prove=listed)
         if summary is not None and summary.owner and project.unseen_bases(summary.owner):
             base = project.unseen_bases(summary.owner)[0]
-            return unknown(f"whether `{base}`, which is not in the checked files, calls `{summary.name}` under no_grad")
-        return holds()
+            question = f"whether `{base}`, which is not in the checked files, calls `{summary.name}` under no_grad"
+            proof = f"check the files of `{base}` too, or list `{own}` under `no-grad-functions`"
+            return unknown(question, would_prove=proof)
+        return holds(silent_if=silent)
 
 
 def _open_ended(project: Project, function: FunctionId) -> bool:
@@ -81,11 +90,11 @@ class HelpersKeepGrad:
         if any(name in project.switching for name in self.names):
             return REFUTED
         unseen = [name for name in self.names if not project.knows(name)]
-        return (
-            unknown(f"whether `{unseen[0]}`, which is not in the checked files, switches gradients off")
-            if unseen
-            else holds()
-        )
+        if not unseen:
+            return holds()
+        question = f"whether `{unseen[0]}`, which is not in the checked files, switches gradients off"
+        proof = f"check its file too, or list `{unseen[0]}` under `no-grad-functions`"
+        return unknown(question, would_prove=proof)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +111,8 @@ class IsModule:
                 return holds(Reason(caller.call.spot, f"`{self.parameter}` is a module here"))
             if argument.kind in (v.FUNCTION, v.STRING, v.NUMBER, v.LIST, v.DICT):
                 return REFUTED
-        return unknown(f"whether `{self.parameter}` is a module; an annotation would say so")
+        proof = f"annotate `{self.parameter}: nn.Module`"
+        return unknown(f"whether `{self.parameter}` is a module", would_prove=proof)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +128,14 @@ class PerStep:
 
         uncalled: unless nothing is seen to call it at all.
         """
-        found = project.per_step.get(self.function)
-        if found is not None:
-            return holds(found)
-        found = project.in_some_loop.get(self.function)
-        if found is not None and self.any_loop:
-            return unknown("whether that loop runs for long", found)
+        proof = f"list `{self.function[1]}` under `step-functions`"
+        if self.function in project.per_step:
+            return holds(*project.why(self.function, project.per_step))
+        if self.function in project.in_some_loop and self.any_loop:
+            reasons = project.why(self.function, project.in_some_loop)
+            return unknown("whether that loop runs for long", *reasons, would_prove=proof)
         if self.uncalled and not project.callers.get(self.function):
-            return unknown(f"whether `{self.function[1]}` is called in each step")
+            return unknown(f"whether `{self.function[1]}` is called in each step", would_prove=proof)
         return REFUTED
 
 
@@ -139,11 +149,12 @@ class NothingTrims:
     def settle(self, project: Project) -> Answer:
         """A clear, pop, del, slice or new binding that somebody calls bounds it; one that nobody calls does not."""
         idle = []
-        if project.rebuilds(self.holder):
+        name = name_of(self.holder)
+        if project.rebuilds(self.holder) or project.is_listed_as_bounded(self.holder):
             return REFUTED
         for function, bound in project.bounds(self.holder):
             summary = project.functions[function]
-            if bound.how == "init":
+            if bound.how == "init" or bound.how == "rebind" and project.only_constructs(function):
                 continue
             live = function == self.function or project.is_called(function) or not summary.owner
             if live or project.unseen_bases(summary.owner):
@@ -154,8 +165,60 @@ class NothingTrims:
             return unknown(
                 f"whether anything calls `{summary.name}`, which would trim it",
                 Reason(bound.spot, "trimmed here, but no checked file calls this"),
+                would_prove=f"check what calls `{summary.name}` too, or list `{name}` under `bounded-containers`",
             )
-        return holds()
+        return holds(silent_if=f"something that runs clears `{name}`, or it is listed under `bounded-containers`")
+
+
+@dataclass(frozen=True, slots=True)
+class MadeSomewhere:
+    """A base class, in another file, makes the container."""
+
+    holder: str
+
+    def settle(self, project: Project) -> Answer:
+        """Refuted where none does, or where it makes one with a size of its own."""
+        made = project.made_by_base(self.holder)
+        if not made or any(one.bounded for one in made):
+            return REFUTED
+        return holds(Reason(made[0].spot, f"`{name_of(made[0].holder)}` is made once here, as a {made[0].kind}"))
+
+
+@dataclass(frozen=True, slots=True)
+class IsModuleAttribute:
+    """What a base class in another file keeps under an attribute is a module. strict: refuted where that is unknown."""
+
+    owner: str
+    attribute: str
+    question: str
+    would_prove: str
+    strict: bool = False
+
+    def settle(self, project: Project) -> Answer:
+        """Unknown where no class says what it is."""
+        kinds = project.kinds_of(self.owner, self.attribute)
+        if kinds == {v.MODULE}:
+            return holds()
+        if kinds and v.MODULE not in kinds or self.strict:
+            return REFUTED
+        return unknown(self.question, would_prove=self.would_prove)
+
+
+@dataclass(frozen=True, slots=True)
+class IsModuleClass:
+    """A class in another file is a module's. strict: refuted where that is unknown."""
+
+    path: str
+    question: str
+    would_prove: str
+    strict: bool = False
+
+    def settle(self, project: Project) -> Answer:
+        """Unknown where the class is not in the project."""
+        kind = project.kind_of(self.path)
+        if kind or self.strict:
+            return holds() if kind == v.MODULE else REFUTED
+        return unknown(self.question, would_prove=self.would_prove)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,18 +232,20 @@ class MovedLater:
         moved = project.moved(self.holder)
         if not moved:
             return REFUTED
-        return holds(*(Reason(m.spot, "all of it is moved to the CPU only here") for m in moved[:3]))
+        reasons = (Reason(m.spot, "all of it is moved to the CPU only here") for m in moved[:3])
+        return holds(*reasons, silent_if="each entry is moved to the CPU when it is added")
 
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Something that no static fact settles."""
+    """Something that no static fact settles. would_prove: what the user can write or do to settle it."""
 
     question: str
+    would_prove: str = ""
 
     def settle(self, project: Project) -> Answer:
         """Always unknown."""
-        return unknown(self.question)
+        return unknown(self.question, would_prove=self.would_prove)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +317,7 @@ class DemandsRange:
         if sure:
             return Answer(Verdict.HOLDS, reasons, facts=facts)
         question = _WHICH.format(name=call.name)
-        return Answer(Verdict.UNKNOWN, reasons, question, facts)
+        return Answer(Verdict.UNKNOWN, reasons, question, facts, would_prove=_OWNER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,14 +372,19 @@ class SomeCallerPassesGraph:
         for caller, argument in passed:
             if argument.attached and project.grad_on(caller.call) and caller.function not in project.under_no_grad:
                 reason = Reason(caller.call.spot, f"`{self.parameter}` carries a graph here")
-                return holds(reason) if caller.sure else unknown(_WHICH.format(name=caller.call.name), reason)
+                return (
+                    holds(reason)
+                    if caller.sure
+                    else unknown(_WHICH.format(name=caller.call.name), reason, would_prove=_OWNER)
+                )
             unsure |= argument.kind in (v.UNKNOWN, v.OUTPUT, v.TENSOR) and project.grad_on(caller.call)
         if passed and not unsure:
             return REFUTED
         return unknown(f"whether what callers pass for `{self.parameter}` carries a graph")
 
 
-_WHICH = "whether this `{name}` is the one that is meant; an annotation of the object would say so"
+_WHICH = "whether this `{name}` is the one that is meant"
+_OWNER = "annotate the object with its class"
 
 
 @dataclass(frozen=True, slots=True)

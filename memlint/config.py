@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from memlint import registry, suppress
 from memlint.rule import Rule
+from memlint.taught import BOUNDED, GRAD_OFF, STEP, Taught, is_name
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -33,7 +34,8 @@ FILE_NAME = "pyproject.toml"
 DEFAULT = "default"
 COMMAND_LINE = "command line"
 
-KEYS = ("select", "extend-select", "ignore", "per-file-ignores", "exclude", "strict", "runtime", "rules")
+_TAUGHT = (STEP, GRAD_OFF, BOUNDED)
+KEYS = ("select", "extend-select", "ignore", "per-file-ignores", "exclude", "strict", "runtime", *_TAUGHT, "rules")
 
 # How an option's type is called in an error.
 _KINDS: dict[type, str] = {
@@ -93,6 +95,7 @@ class Settings:
 
     per_file_ignores: (folder that the pattern starts from, pattern, rule names).
     exclude: (folder that the patterns start from, patterns); what is excluded by default is not listed.
+    taught: functions and containers that the user has listed by name.
     rules: what the user set, by rule and option.
     origins: where each setting comes from, by its dotted key.
     """
@@ -104,6 +107,7 @@ class Settings:
     exclude: tuple[tuple[str, tuple[str, ...]], ...] = ()
     strict: bool = False
     runtime: str = "import"
+    taught: Taught = field(default_factory=Taught)
     rules: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     command_line: Selection = Selection()
     origins: Mapping[str, str] = field(default_factory=dict)
@@ -263,6 +267,14 @@ def _checked(table: Any, shown: str, folder: str) -> Iterator[tuple[Key, Any]]:
             for pattern in patterns:
                 check_pattern(pattern, f'{here} "{key}"')
             yield (key,), (folder, patterns)
+        elif key in _TAUGHT:
+            names = _strings(value, f'{here} "{key}"')
+            for name in names:
+                if not is_name(name):
+                    raise ConfigError(
+                        f'{here} "{key}": not a dotted name, with or without a "*" at its end: {_shown(name)}'
+                    )
+            yield (key,), names
         elif key == "strict":
             if not isinstance(value, bool):
                 raise ConfigError(f'{here} "strict" must be true or false, not {_shown(value)}')
@@ -359,6 +371,7 @@ def _settings(layer: Layer, overrides: Overrides) -> Settings:
         exclude=tuple(exclude),
         strict=overrides.strict if overrides.strict is not None else get("strict", False),
         runtime=overrides.runtime if overrides.runtime is not None else get("runtime", "import"),
+        taught=Taught(*(get(key, ()) for key in _TAUGHT)),
         rules=rules,
         command_line=overrides.selection,
         origins=origins,

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from memlint import registry, suppress
-from memlint.config import Settings, all_rules
+from memlint.config import Settings, all_rules, nearest
 from memlint.facts import FileFacts
 from memlint.facts.summary import Summary, summarize
 from memlint.project import Project
 from memlint.rule import Evidence, Finding, Place, Proposal, Reason, Rule, Severity, Spot, Tier, Verdict
 from memlint.source import Source, Unreadable
+from memlint.taught import BOUNDED, Unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +30,17 @@ class FileError:
 
 @dataclass(slots=True)
 class Report:
-    """What a check found. texts: the decoded text of each file that has findings."""
+    """What a check found.
+
+    texts: the decoded text of each file that has findings.
+    unknown_names: one line for each name in the configuration that means nothing in the checked files.
+    """
 
     findings: list[Finding] = field(default_factory=list)
     errors: list[FileError] = field(default_factory=list)
     checked: int = 0
     texts: dict[str, str] = field(default_factory=dict)
+    unknown_names: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +93,14 @@ def check(
     finally:
         if gc_was_on:
             gc.enable()
-    project = Project(result.summary for result in results)
+    settings_of = dict(files)
+    taught = {path: settings.taught for path, settings in files}
+    project = Project([result.summary for result in results], taught)
+    report.unknown_names = [_unknown(name, settings_of[name.path]) for name in project.lessons.unknown]
     judged = [judge(proposal, project) for result in results for proposal in result.proposals]
     by_path: dict[str, list[Finding]] = {path: [] for path in report.texts}
     for finding in _explained([pair for pair in judged if pair is not None], overlay, packages):
         by_path[finding.place.path].append(finding)
-    settings_of = dict(files)
     for path, found in by_path.items():
         enabled = settings_of[path].enabled(path)
         report.findings.extend(suppress.apply(found, report.texts[path], path, enabled, frozenset(all_rules())))
@@ -115,10 +123,14 @@ def propose(source: Source, rules: Sequence[Rule], packages: frozenset[str]) -> 
         facts.close()
 
 
+_MEASURED = "measure the memory of a run: nothing in the source says it"
+
+
 def judge(proposal: Proposal, project: Project) -> tuple[Finding, tuple[Reason, ...]] | None:
     """What the project makes of a proposal, and its reasons for it: None where a condition is refuted."""
     reasons: list[Reason] = []
-    questions: list[str] = []
+    questions: list[tuple[str, str]] = []
+    silent_if: list[str] = []
     fact = proposal.fact
     for condition in proposal.conditions:
         answer = condition.settle(project)
@@ -128,7 +140,9 @@ def judge(proposal: Proposal, project: Project) -> tuple[Finding, tuple[Reason, 
         if answer.facts:
             fact = dataclasses.replace(fact, **dict(answer.facts))
         if answer.verdict == Verdict.UNKNOWN:
-            questions.append(answer.open_question)
+            questions.append((answer.open_question, answer.would_prove or _MEASURED))
+        if answer.silent_if and answer.silent_if not in silent_if:
+            silent_if.append(answer.silent_if)
     finding = Finding(
         rule=proposal.rule,
         message=proposal.message,
@@ -137,7 +151,9 @@ def judge(proposal: Proposal, project: Project) -> tuple[Finding, tuple[Reason, 
         severity=proposal.severity if not questions else min(proposal.severity, Severity.WARNING, key=_weight),
         evidence=proposal.evidence,
         fact=fact,
-        open_questions=tuple(questions),
+        open_questions=tuple(question for question, _ in questions),
+        would_prove=tuple(proof for _, proof in questions),
+        silent_if=tuple(silent_if),
     )
     return finding, tuple(reasons)
 
@@ -165,6 +181,13 @@ def _explained(
         )
         for finding, reasons in judged
     ]
+
+
+def _unknown(found: Unknown, settings: Settings) -> str:
+    what = "container" if found.key == BOUNDED else "function"
+    origin = settings.origins.get(found.key, "")
+    where = f"{origin}: " if origin else ""
+    return f'{where}"{found.key}": no {what} "{found.name}" in the checked files{nearest(found.name, found.choices)}'
 
 
 def _read(path: str, overlay: Mapping[str, bytes]) -> bytes:

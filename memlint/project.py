@@ -6,11 +6,13 @@ A name is looked up in the receiver's class first; a look-up by the bare name is
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from memlint.facts import frameworks
 from memlint.facts import knowledge as k
+from memlint.facts import values as v
 from memlint.facts.events import ON
 from memlint.facts.scopes import MODULE_BODY
 from memlint.facts.summary import (
@@ -22,16 +24,21 @@ from memlint.facts.summary import (
     FunctionId,
     FunctionSummary,
     Keeping,
+    Made,
     Moved,
     Range,
     Summary,
 )
 from memlint.rule import Answer, Reason, Verdict
+from memlint.taught import Lessons, Taught, learn
 
 NAME_CAP = 3
 """How many functions of one name may be meant by a call on an unknown object before it counts as unresolved."""
 
 _MAKERS = frozenset({"__init__", "__new__", "__post_init__", "__setstate__", "setup"})
+
+CHAIN_CAP = 5
+"""How many calls of a chain are shown."""
 
 ALIAS_CAP = 50
 """How many names of one container are followed."""
@@ -49,13 +56,16 @@ class Caller:
 class Project:
     """The linked summaries of all checked files."""
 
-    def __init__(self, summaries: Iterable[Summary]) -> None:
+    def __init__(self, summaries: Iterable[Summary], taught: Mapping[str, Taught] | None = None) -> None:
+        """taught: what the user has listed in the configuration, by path."""
+        summaries = list(summaries)
         self.functions: dict[FunctionId, FunctionSummary] = {}
         self.classes: dict[str, list[ClassSummary]] = defaultdict(list)
         self._by_name: dict[str, list[FunctionId]] = defaultdict(list)
         self._methods: dict[tuple[str, str], list[FunctionId]] = defaultdict(list)
         self._of_class: dict[str, list[FunctionId]] = defaultdict(list)
         self._bounds: dict[str, list[tuple[FunctionId, Bound]]] = defaultdict(list)
+        self._made: dict[str, list[Made]] = defaultdict(list)
         self._moved: dict[str, list[Moved]] = defaultdict(list)
         self._drawn: dict[str, list[tuple[FunctionId, Drawn]]] = defaultdict(list)
         self._subclasses: dict[str, set[str]] = defaultdict(set)
@@ -72,7 +82,10 @@ class Project:
             name for f in self.functions.values() if f.switches_grad_off for name in (f.name, f.owner) if name
         }
         self._called = {call.name for f in self.functions.values() for call in f.calls if not call.receiver}
+        self.lessons: Lessons = learn(summaries, taught or {}, self.family)
+        self.switching |= self.lessons.helpers
         self._link()
+        self._caller_of: dict[FunctionId, FunctionId] = {}
         self.per_step = self._per_step()
         self.in_some_loop = self._spread("loops", {})
         self.under_no_grad = self._under_no_grad()
@@ -92,6 +105,8 @@ class Project:
                 self._moved[moved.holder.removesuffix("[]")].append(moved)
         for attribute in summary.attributes:
             self._reading[attribute].add(summary.module)
+        for made in summary.made:
+            self._made[made.holder].append(made)
         for cls in summary.classes:
             self.classes[cls.name].append(cls)
             for base in cls.bases:
@@ -116,6 +131,10 @@ class Project:
         bases = [base for cls in above for base in cls.bases if base.rpartition(".")[2] not in self.classes]
         known = ("torch.", "typing.", "abc.", "enum.")
         return [base for base in bases if base not in _PLAIN_BASES and not base.startswith(known)]
+
+    def _bases_of_hook(self, function: FunctionSummary) -> list[str]:
+        """The unseen bases of a method's class, if it is called like any framework's hook."""
+        return self.unseen_bases(function.owner) if function.owner and function.name in frameworks.HOOKS else []
 
     def is_module(self, name: str) -> bool:
         """Whether a class derives from torch's Module by way of the project."""
@@ -183,14 +202,17 @@ class Project:
     def _per_step(self) -> dict[FunctionId, Reason]:
         """Functions that run once per step: in a step loop, as a forward or a hook, or called by such."""
         seeds = {}
+        for taught in self.lessons.step:
+            seeds[taught] = Reason(self.functions[taught].spot, f"`{taught[1]}` is listed under `step-functions`")
         for function in self.functions.values():
             if function.owner:
                 if function.name == "forward" and self.is_module(function.owner):
                     seeds[function.id] = Reason(function.spot, "the forward of a module runs in every step")
-                elif function.name in k.STEP_HOOKS and self.unseen_bases(function.owner):
+                elif frameworks.runs_per_step(function.name, self._bases_of_hook(function)):
                     seeds[function.id] = Reason(function.spot, f"`{function.name}` is a hook that runs in every step")
             for hook in function.hooks:
-                for target in (*self._methods.get((function.owner, hook), ()), (function.id[0], hook)):
+                inner = (function.id[0], f"{function.id[1]}.<locals>.{hook}")
+                for target in (*self._methods.get((function.owner, hook), ()), inner, (function.id[0], hook)):
                     if target in self.functions:
                         seeds[target] = Reason(self.functions[target].spot, f"`{hook}` is registered as a hook")
         return self._spread("repeats", seeds)
@@ -213,10 +235,18 @@ class Project:
             for target, caller in self.callees.get(function, ()):
                 new = caller.call.made_here or _last(target) in _MAKERS  # an object of this run of the function
                 if caller.sure and target not in found and not new:
-                    spot = found[function].spot
-                    found[target] = Reason(spot, f"`{target[1]}` is called by `{function[1]}`, which repeats")
+                    found[target] = Reason(caller.call.spot, f"`{function[1]}`, which repeats, calls `{target[1]}`")
+                    self._caller_of.setdefault(target, function)
                     todo.append(target)
         return found
+
+    def why(self, function: FunctionId, found: Mapping[FunctionId, Reason]) -> list[Reason]:
+        """The chain of calls that repeats a function, from the loop down. found: per_step or in_some_loop."""
+        chain = [found[function]]
+        while function in self._caller_of and self._caller_of[function] in found and len(chain) < CHAIN_CAP:
+            function = self._caller_of[function]
+            chain.append(found[function])
+        return chain[::-1]
 
     def _outlives(self, caller: Caller) -> bool:
         """Whether the object that a call is made on lives longer than one run of the calling function.
@@ -230,13 +260,20 @@ class Project:
         return bool(around) and all(c.function[1] == MODULE_BODY and not c.call.loops for c in around)
 
     def _under_no_grad(self) -> set[FunctionId]:
-        """The greatest set of functions all of whose callers have gradients off, or are in the set."""
-        inside = {f for f, callers in self.callers.items() if callers}
+        """The greatest set of functions all of whose callers have gradients off, or are in the set.
+
+        Those that the user has listed are in it whoever calls them; a framework's hook, where nobody else does.
+        """
+        listed = self.lessons.grad_off
+        inside = {f for f, callers in self.callers.items() if callers} | listed
+        for summary in self.functions.values():
+            if frameworks.runs_without_grad(summary.name, self._bases_of_hook(summary)):
+                inside.add(summary.id)
         changed = True
         while changed:
             changed = False
-            for function in list(inside):
-                if any(self.grad_on(c.call) and c.function not in inside for c in self.callers[function]):
+            for function in inside - listed:
+                if any(self.grad_on(c.call) and c.function not in inside for c in self.callers.get(function, ())):
                     inside.discard(function)
                     changed = True
         return inside
@@ -250,6 +287,10 @@ class Project:
         name = self.functions[function].name
         special = name.startswith("__") and name.endswith("__")
         return bool(self.callers.get(function)) or name in self._called or special
+
+    def is_listed_as_bounded(self, holder: str) -> bool:
+        """Whether the user has listed a container under `bounded-containers`."""
+        return bool(self.lessons.bounded) and not self.lessons.bounded.isdisjoint(self.aliases(holder))
 
     def rebuilds(self, holder: str) -> bool:
         """Whether a method of the container's class calls the constructor again."""
@@ -307,6 +348,36 @@ class Project:
                 if keeping.parameter == parameter:
                     return target, keeping
         return None
+
+    def made_by_base(self, holder: str) -> list[Made]:
+        """Where a base class makes a container."""
+        owner, _, attribute = holder.removesuffix("[]").removeprefix("class:").partition(".")
+        return [
+            made for name in closure([owner], self._bases) for made in self._made.get(f"class:{name}.{attribute}", ())
+        ]
+
+    def kinds_of(self, owner: str, attribute: str) -> set[str]:
+        """What a class and its bases store under an attribute, as far as it is known."""
+        above = (cls for name in closure([owner], self._bases) for cls in self.classes.get(name, ()))
+        kinds = {kind for cls in above for name, kind in cls.kinds if name == attribute}
+        return {found for kind in kinds if (found := self.kind_of(kind[3:]) if kind.startswith("of ") else kind)}
+
+    def kind_of(self, path: str) -> str:
+        """What an object of a class is: a module with parameters or not, "" for a class that nobody knows."""
+        name, package = path.rpartition(".")[2], path.partition(".")[0]
+        found = [cls for cls in self.classes.get(name, ()) if cls.module.partition(".")[0] == package]
+        if len(found) != 1 or len(self.classes[name]) != 1:
+            return ""  # another library's class of the same name, or one of several
+        if self.is_module(name):
+            return v.OBJECT if found[0].frozen else v.MODULE
+        return "" if self.unseen_bases(name) else v.OBJECT
+
+    def only_constructs(self, function: FunctionId) -> bool:
+        """Whether a method is called by constructors of its class and by nothing else."""
+        callers = self.callers.get(function, ())
+        if not callers or _last(function) in self._called:
+            return False
+        return all(caller.call.on_self and _last(caller.function) in _MAKERS for caller in callers)
 
     def moved(self, holder: str) -> list[Moved]:
         """Where a list of tensors is concatenated and taken to the CPU."""
@@ -396,14 +467,14 @@ def _last(function: FunctionId) -> str:
     return function[1].rpartition(".")[2]
 
 
-def holds(*reasons: Reason) -> Answer:
-    """The condition holds, for these reasons."""
-    return Answer(Verdict.HOLDS, reasons)
+def holds(*reasons: Reason, silent_if: str = "") -> Answer:
+    """The condition holds, for these reasons. silent_if: what would have refuted it."""
+    return Answer(Verdict.HOLDS, reasons, silent_if=silent_if)
 
 
-def unknown(question: str, *reasons: Reason) -> Answer:
-    """The condition is open: what would settle it."""
-    return Answer(Verdict.UNKNOWN, reasons, question)
+def unknown(question: str, *reasons: Reason, would_prove: str = "", silent_if: str = "") -> Answer:
+    """The condition is open. would_prove: what the user can write or do to settle it."""
+    return Answer(Verdict.UNKNOWN, reasons, question, would_prove=would_prove, silent_if=silent_if)
 
 
 REFUTED = Answer(Verdict.REFUTED)

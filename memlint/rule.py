@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -76,12 +77,18 @@ class Verdict(str, enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A verdict with its reasons. `open_question`: what would settle an unknown; `facts` completes the fix's fact."""
+    """A verdict with its reasons.
+
+    open_question: what is unknown. would_prove: what the user can write or do to settle it.
+    silent_if: what would have refuted the condition. facts: completes the fix's fact.
+    """
 
     verdict: Verdict
     reasons: tuple[Reason, ...] = ()
     open_question: str = ""
     facts: tuple[tuple[str, Any], ...] = ()
+    would_prove: str = ""
+    silent_if: str = ""
 
 
 class Condition(Protocol):
@@ -105,7 +112,10 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A proposal that the project did not refute."""
+    """A proposal that the project did not refute.
+
+    would_prove: for each of the open questions, what would settle it. silent_if: what would have refuted it.
+    """
 
     rule: str
     message: str
@@ -115,6 +125,13 @@ class Finding:
     evidence: tuple[Evidence, ...]
     fact: Any
     open_questions: tuple[str, ...] = ()
+    would_prove: tuple[str, ...] = ()
+    silent_if: tuple[str, ...] = ()
+
+    @property
+    def unknowns(self) -> list[tuple[str, str]]:
+        """Each open question with what would settle it."""
+        return list(zip_longest(self.open_questions, self.would_prove, fillvalue=""))
 
 
 Find = Callable[["FileFacts"], Iterable[Proposal]]

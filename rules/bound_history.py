@@ -74,13 +74,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from memlint.conditions import NothingTrims, Open, PerStep
+from memlint.conditions import MadeSomewhere, NothingTrims, Open, PerStep
 from memlint.facts import FileFacts
 from memlint.facts.defects import UnboundedGrowth
 from memlint.facts.histories import NUMBER, History, histories
+from memlint.facts.shapes import amount
+from memlint.facts.words import name_of, size_of
 from memlint.rule import Condition, Proposal, Severity, rule
 
 _SEVERITY = {"graph": Severity.ERROR, "tensor": Severity.ERROR, "record": Severity.WARNING, NUMBER: Severity.NOTE}
+_LARGE = 1_000_000
+_SIZE = "give it a `maxsize`, or list it under `bounded-containers`"
 _WHAT = {"graph": "a tensor with its graph", "tensor": "a tensor", "record": "a record", NUMBER: "a number"}
 
 
@@ -92,10 +96,12 @@ def bound_history(facts: FileFacts) -> Iterator[Proposal]:
         name = facts.text(growth.container)
         if history.made_at is not None:
             message = f"`{name}` has no size: a producer that is faster than its consumer fills the memory"
-            yield _proposal(facts, history, history.made_at, message, Open("whether the consumer keeps up"))
+            yield _proposal(facts, history, history.made_at, message, Open("whether the consumer keeps up", _SIZE))
             continue
         what = _WHAT.get(history.stored, "an entry")
-        message = f"`{name}` grows by {what} per step and nothing trims it"
+        size = size_of(growth.value) if growth.how in ("append", "appendleft", "setitem") else None
+        about = f" (about {amount(size.bytes)})" if size is not None and size.bytes >= _LARGE else ""
+        message = f"`{name}` grows by {what}{about} per step and nothing trims it"
         yield _proposal(facts, history, growth.node, message, *_conditions(facts, history))
 
 
@@ -113,10 +119,14 @@ def _proposal(facts: FileFacts, history: History, node: object, message: str, *c
 
 def _conditions(facts: FileFacts, history: History) -> Iterator[Condition]:
     function = (facts.names.module, history.scope.qualname)
+    name = name_of(history.growth.holder)
+    if history.inherited:
+        yield MadeSomewhere(history.growth.holder)
     yield NothingTrims(history.growth.holder, function)
     if not history.repeats:
         yield PerStep(function, any_loop=history.stored in ("graph", "tensor"))
     if history.stored == NUMBER:
-        yield Open("whether the run is long enough for numbers to matter")
+        yield Open("whether the run is long enough for numbers to matter", f"list `{name}` under `bounded-containers`, "
+                   "or keep the last ones only")  # fmt: skip
     elif history.stored == "unknown":
-        yield Open("what is stored")
+        yield Open("what is stored", "annotate what is added, as a `torch.Tensor` for instance")

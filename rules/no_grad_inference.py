@@ -63,6 +63,8 @@ from memlint.conditions import (
     CalleeKeepsGrad,
     HelpersKeepGrad,
     IsModule,
+    IsModuleAttribute,
+    IsModuleClass,
     NotFrozen,
     NoTrainingReached,
     Open,
@@ -71,6 +73,7 @@ from memlint.conditions import (
 from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
 from memlint.facts.defects import ForwardWithGrad
+from memlint.facts.events import Forward
 from memlint.facts.forwards import Wasted, wasted_forwards
 from memlint.rule import Condition, Proposal, Severity, rule
 
@@ -102,6 +105,15 @@ def _proposal(facts: FileFacts, scope: Scope, wasted: Wasted) -> Proposal:
     )
 
 
+def _settling(forward: Forward) -> str:
+    """What shows that something unknown is a module, or that a call runs one."""
+    if forward.through:
+        return f"check the file of `{n.dotted(forward.node.func)}` too"
+    if "." in forward.receiver or forward.question.endswith("runs the network"):
+        return f"annotate `{forward.receiver}` where it is set, with the class of the module"
+    return f"annotate `{forward.receiver}: nn.Module`"
+
+
 def _outermost(scope: Scope, wasted: Wasted) -> object:
     forward = wasted.forward
     return forward.loops[0].node if forward.loops else forward.stmt
@@ -118,10 +130,20 @@ def _conditions(facts: FileFacts, scope: Scope, wasted: Wasted) -> Iterator[Cond
         yield NotFrozen(scope.owner.name)
     if forward.helpers:
         yield HelpersKeepGrad(forward.helpers)
-    if forward.parameter:
+    about_kind = forward.question.endswith("is a module")
+    if forward.of and about_kind:
+        yield IsModuleClass(forward.of, forward.question, _settling(forward), wasted.only_if_module)
+    elif forward.parameter:
         yield IsModule(function, forward.parameter)
     elif forward.question:
         yield CalleeKeepsGrad(n.dotted(forward.node.func).rpartition(".")[2])
-        yield Open(forward.question)
+        owner, _, attribute = forward.receiver.partition(".")
+        plain = bool(attribute) and "." not in attribute
+        if about_kind and scope.owner is not None and owner == scope.self_name and plain:
+            settling = _settling(forward)
+            yield IsModuleAttribute(scope.owner.name, attribute, forward.question, settling, wasted.only_if_module)
+        else:
+            yield Open(forward.question, _settling(forward))
     if not wasted.sure:
-        yield Open(wasted.question)
+        handed = f"check the file of `{wasted.handed[0]}` too, or write" if wasted.handed else "write"
+        yield Open(wasted.question, f"{handed} `torch.no_grad()` or `torch.enable_grad()` around it")

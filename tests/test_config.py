@@ -156,6 +156,14 @@ def test_tables_of_patterns_merge(write: Write) -> None:
     assert "clamp-it" in settings("lib").enabled("lib/a.py")
 
 
+def test_names_that_the_user_lists(write: Write) -> None:
+    write('step-functions = ["Trainer.tick", "pkg.mod.step", "on_*", "pkg.*"]\nbounded-containers = ["LOG"]')
+    write("step-functions = []", "lib")
+    assert settings().taught.step_functions == ("Trainer.tick", "pkg.mod.step", "on_*", "pkg.*")
+    assert (settings("lib").taught.step_functions, settings("lib").taught.bounded_containers) == ((), ("LOG",))
+    assert settings("lib").origins["bounded-containers"] == "pyproject.toml"
+
+
 def test_nothing_is_read_above_the_repository(write: Write, tmp_path: Path) -> None:
     write("strict = true")
     (tmp_path / "inner" / ".git").mkdir(parents=True)
@@ -207,6 +215,19 @@ def test_a_vendored_runtime_starts_from_the_folder_of_its_file(write: Write) -> 
             'ignore = ["bound_history"]',
             '[tool.memlint] "ignore": unknown rule "bound_history", did you mean "bound-history"?',
         ),
+        (
+            'step-functions = ["Trainer.tick()"]',
+            '[tool.memlint] "step-functions": not a dotted name, with or without a "*" at its end: "Trainer.tick()"',
+        ),
+        (
+            'no-grad-functions = ["*.predict"]',
+            '[tool.memlint] "no-grad-functions": not a dotted name, with or without a "*" at its end: "*.predict"',
+        ),
+        (
+            'bounded-containers = "Trainer.log"',
+            '[tool.memlint] "bounded-containers" must be a list of strings, not "Trainer.log"',
+        ),
+        ("step_functions = []", '[tool.memlint] unknown key "step_functions", did you mean "step-functions"?'),
         ('select = "all"', '[tool.memlint] "select" must be a list of strings, not "all"'),
         ("exclude = [1]", '[tool.memlint] "exclude" must be a list of strings, not [1]'),
         ('exclude = ["a", "[z-a]"]', '[tool.memlint] "exclude": not a valid pattern: "[z-a]"'),

@@ -26,7 +26,8 @@ ORDER = [
     {"memlint.runtime", "memlint.rule", "memlint.fixer"},  # the helpers, and the words that all others speak
     {"memlint.source", "memlint.suppress", "memlint.page"},
     {"memlint.facts"},
-    {"memlint.project", "memlint.layout"},
+    {"memlint.taught", "memlint.layout"},
+    {"memlint.project"},
     {"memlint.conditions", "memlint.names"},
     {"memlint.imports"},
     {"memlint.tree"},

@@ -85,6 +85,38 @@ def test_a_command_is_understood(line: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+EXPLAINED = """\
+import torch
+
+
+class Trainer:
+    def __init__(self):
+        self.log = []
+
+    def put(self, x):
+        self.log.append(torch.relu(x))
+
+
+def train(trainer: Trainer, batches):
+    for i in range(len(batches)):
+        trainer.put(batches[i])
+"""
+
+
+def test_a_finding_is_explained_as_shown(tmp_path: Path) -> None:
+    (tmp_path / "trainer.py").write_text(EXPLAINED, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "memlint", "check", "--output-format", "full"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    )
+    (shown,) = blocks("", section("How it decides"))
+    assert shown in re.sub("(?m)^ +", "", done.stdout)
+
+
 def test_the_pre_commit_snippet_is_valid(tmp_path: Path) -> None:
     (snippet,) = blocks("yaml", section("pre-commit"))
     file = tmp_path / ".pre-commit-config.yaml"

@@ -68,10 +68,10 @@ def place(line: int, column: int, end_line: int, end_column: int, path: str = "t
 
 def finding(where: Place, *, tier: Tier = Tier.PROVED, message: str = "`self.losses` grows", **more: object) -> Finding:
     evidence = more.get("evidence", ())
-    questions = more.get("open_questions", ())
     assert isinstance(evidence, tuple)
-    assert isinstance(questions, tuple)
-    return Finding("bound-history", message, where, tier, Severity.WARNING, evidence, None, questions)
+    texts = [more.get(name, ()) for name in ("open_questions", "would_prove", "silent_if")]
+    assert all(isinstance(text, tuple) for text in texts)
+    return Finding("bound-history", message, where, tier, Severity.WARNING, evidence, None, *texts)  # type: ignore[arg-type]
 
 
 APPEND = place(10, 9, 10, 33)
@@ -133,8 +133,16 @@ def test_full_shows_source_reasons_advice_and_fix() -> None:
 
 
 def test_full_says_what_is_unknown_and_why_there_is_no_fix() -> None:
-    item = finding(place(11, 9, 11, 33), tier=Tier.SUSPECTED, open_questions=("does anybody clear it?",))
+    item = finding(
+        place(11, 9, 11, 33),
+        tier=Tier.SUSPECTED,
+        open_questions=("does anybody clear it?", "what is it?"),
+        would_prove=("check its callers",),
+        silent_if=("something clears it",),
+    )
     text = shown(item, Given("the list is returned"))
+    assert "   = unknown: what is it?\n   = silent if: something clears it\n" in text
+    assert "   = unknown: does anybody clear it?\n   = to settle it: check its callers\n" in text
     assert text.startswith("bound-history: `self.losses` grows [suspected]\n")
     assert "   = unknown: does anybody clear it?\n" in text
     assert "   = no fix: the list is returned\n" in text
@@ -272,7 +280,8 @@ def test_github_paths_start_from_the_checkout(tmp_path: Path, monkeypatch: pytes
 
 
 def test_json_has_every_field() -> None:
-    item = finding(APPEND, evidence=(Evidence(place(5, 9, 5, 25), "made here"),), open_questions=("who?",))
+    item = finding(APPEND, evidence=(Evidence(place(5, 9, 5, 25), "made here"),), open_questions=("who?",),
+                   would_prove=("ask around",), silent_if=("somebody clears it",))  # fmt: skip
     [text] = jsonlist.render([item], Given(cure("[]", "{}")))
     assert json.loads(text) == [
         {
@@ -287,6 +296,8 @@ def test_json_has_every_field() -> None:
             "severity": "warning",
             "evidence": [{"path": "train.py", "line": 5, "column": 9, "message": "made here"}],
             "open_questions": ["who?"],
+            "unknowns": [{"question": "who?", "would_prove": "ask around"}],
+            "silent_if": ["somebody clears it"],
             "fix": {
                 "safety": "unsafe",
                 "edits": [

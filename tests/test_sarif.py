@@ -57,7 +57,8 @@ def finding(
 ) -> Finding:
     place = Place(path, line, 5, line, 16)
     evidence = (Evidence(Place(path, 1, 1, 1, 7), "made here"), Evidence(place, "grows here"))
-    return Finding("bound-history", "it grows", place, tier, severity, evidence, None, ("who clears it?",))
+    return Finding("bound-history", "it grows", place, tier, severity, evidence, None, ("who clears it?",),
+                   ("check the callers",), ("somebody clears it",))  # fmt: skip
 
 
 def log(
@@ -121,7 +122,12 @@ def test_a_result_has_its_place_reasons_and_questions() -> None:
     first, second = flow["threadFlows"][0]["locations"]
     assert first["location"]["message"] == {"text": "made here"}
     assert second["location"] == {**location, "message": {"text": "grows here"}}
-    assert result["properties"] == {"tier": "proved", "openQuestions": ["who clears it?"]}
+    assert result["properties"] == {
+        "tier": "proved",
+        "openQuestions": ["who clears it?"],
+        "unknowns": [{"question": "who clears it?", "wouldProve": "check the callers"}],
+        "silentIf": ["somebody clears it"],
+    }
 
 
 def test_paths_start_from_the_root_of_the_repository(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     for error in errors:
         screen.remark(summary.error_line(error, screen.paint_remarks))
     if not arguments.quiet:
+        inputs.warn_of_names(report.unknown_names, arguments.paths)
         if files or unusable:
             screen.remark(summary.last_line(report.findings, report.checked, len(errors), screen.paint_remarks))
         else:

@@ -65,6 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     for error in errors:
         screen.remark(summary.error_line(error, screen.paint_remarks))
     if not arguments.quiet:
+        inputs.warn_of_names(rest.unknown_names, arguments.paths)
         if files or unusable:
             screen.remark(_last_line(outcome, left, len(errors), rest.checked, dry=arguments.diff))
         else:

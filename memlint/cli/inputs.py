@@ -78,6 +78,13 @@ def warn_of_nothing() -> None:
     complain("no Python files found under the given paths", "warning")
 
 
+def warn_of_names(unknown: Sequence[str], paths: Sequence[str]) -> None:
+    """Say which names in the configuration mean nothing; not where single files were named, which say little."""
+    if all(os.path.isdir(path) for path in paths):
+        for message in unknown:
+            complain(message, "warning")
+
+
 def failing(findings: Sequence[Finding], settings: Mapping[str, Settings]) -> bool:
     """Whether any finding makes the run fail: a proved one, or where its file's settings are strict any."""
     return any(finding.tier is Tier.PROVED or settings[finding.place.path].strict for finding in findings)

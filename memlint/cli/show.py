@@ -110,6 +110,8 @@ def _rows(settings: Settings) -> Iterator[tuple[str, Any, str]]:
         yield "exclude", list(patterns), origin("exclude")
     yield "strict", settings.strict, origin("strict")
     yield "runtime", settings.runtime, origin("runtime")
+    for key, names in settings.taught.lists().items():
+        yield key, list(names), origin(key)
     for name, rule in all_rules().items():
         for option, value in {**rule.options, **settings.rules.get(name, {})}.items():
             key = f"rules.{name}.{option}"

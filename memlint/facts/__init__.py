@@ -7,28 +7,13 @@ from typing import Any
 
 from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
-from memlint.facts import values as v
+from memlint.facts.annotations import meaning
 from memlint.facts.flow import Flow
 from memlint.facts.lower import lower
 from memlint.facts.scopes import Class_, Names, Scope, collect, learn_hints, module_name
+from memlint.facts.values import Value
 from memlint.rule import Evidence, Place, Spot
 from memlint.source import Source
-
-_ANNOTATIONS: dict[str, dict[str, Any]] = {
-    "torch.Tensor": {"kind": v.TENSOR},
-    "torch.FloatTensor": {"kind": v.TENSOR},
-    "torch.LongTensor": {"kind": v.TENSOR, "integral": True, "grad": v.DETACHED},
-    "torch.nn.Module": {"kind": v.MODULE},
-    "torch.optim.Optimizer": {"kind": v.OPTIMIZER},
-    "torch.utils.data.DataLoader": {"kind": v.LOADER},
-    "torch.device": {"kind": v.DEVICE, "device": v.ACCELERATOR},
-    "numpy.ndarray": {"kind": v.ARRAY},
-    "int": {"kind": v.NUMBER},
-    "float": {"kind": v.NUMBER},
-    "bool": {"kind": v.NUMBER},
-    "str": {"kind": v.STRING},
-}
-
 
 _DEEPEST = 20
 """How many calls deep functions are read before their callers."""
@@ -49,9 +34,13 @@ class FileFacts:
         self.grad_off_names = frozenset(self._grad_off_helpers())
         for scope in (self.top, *self.scopes):
             learn_hints(scope, self.names)
+        set_up = {cls.name: cls.set_up_by() for cls in self.classes.values()}
+        for scope in (self.top, *self.scopes):
+            if scope.node is not None and scope.node.returns is not None:
+                scope.returns = Value(**meaning(scope.node.returns, self))  # until it is read
         self._read: set[int] = set()
         self._depth = 0
-        for scope in sorted((self.top, *self.scopes), key=_reading_order):
+        for scope in sorted((self.top, *self.scopes), key=lambda scope: _reading_order(scope, set_up)):
             self.interpret(scope)
 
     def interpret(self, scope: Scope) -> None:
@@ -92,24 +81,7 @@ class FileFacts:
 
     def of_annotation(self, note: n.Expr) -> dict[str, Any]:
         """What an annotation says of a value."""
-        if isinstance(note, n.Item) and n.dotted(note.value).rpartition(".")[2] == "Optional":
-            note = note.index
-        if isinstance(note, n.Binary):  # X | None
-            note = note.left
-        text = n.dotted(note)
-        if isinstance(note, n.Const) and isinstance(note.value, str):
-            text = note.value
-        path = self.names.path(text) or text
-        if path in _ANNOTATIONS:
-            return dict(_ANNOTATIONS[path])
-        cls = self.classes.get(path.rpartition(".")[2])
-        if cls is not None:
-            if not cls.is_module(self.classes):
-                return {"kind": v.OBJECT, "path": path}
-            return {"kind": v.MODULE, "path": path, "frozen": cls.freezes() or cls.without_parameters(self.names)}
-        if path in k.MODULE_BASES or path.startswith("torch.nn.") and not path.startswith(k.NOT_MODULE_PATHS):
-            return {"kind": v.MODULE}
-        return {"path": path} if self.names.path(text) else {}
+        return meaning(note, self)
 
     def close(self) -> None:
         """Cut the reference cycles between scopes and classes, so that the tree goes at once, not at a collection."""
@@ -147,10 +119,21 @@ def _returns(scope: Scope) -> bool:
     )
 
 
-def _reading_order(scope: Scope) -> tuple[int, int]:
-    """Module body, then constructors (they say what attributes are), then the rest; outer before inner."""
+_SETTING_UP = frozenset({"setup", "build", "configure", "configure_model"})
+
+
+def _reading_order(scope: Scope, set_up: dict[str, dict[str, bool]]) -> tuple[int, int]:
+    """Module body, then what says what attributes are, then the rest; outer before inner.
+
+    What a constructor takes from a method is read before it, and what it leaves to one after it.
+    """
     depth = len(list(scope.around()))
-    return (depth, 0 if scope.name in ("__init__", "__post_init__", "setup", "build") else 1)
+    if scope.name in ("__init__", "__post_init__"):
+        return (depth, 1)
+    called = set_up.get(scope.owner.name, {}) if scope.owner is not None else {}
+    if called.get(scope.name):
+        return (depth, 0)
+    return (depth, 2 if scope.name in called or scope.name in _SETTING_UP else 3)
 
 
 __all__ = ["Class_", "FileFacts", "Scope"]

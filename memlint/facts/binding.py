@@ -7,17 +7,17 @@ from typing import Any
 from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts import values as v
-from memlint.facts.evaluate import Evaluator
 from memlint.facts.events import Loop
+from memlint.facts.fields import Fields, is_attribute
 from memlint.facts.values import Value
 
 
-class Binding(Evaluator):
+class Binding(Fields):
     """Assigns values to names, attributes and items."""
 
     def _assign(self, stmt: n.Assign) -> None:
         value = self.eval(stmt.value)
-        if stmt.annotation is not None and not value.kind:
+        if stmt.annotation is not None and (not value.kind or value.kind == v.NONE and is_attribute(stmt.targets[0])):
             value = value.but(**self.file.of_annotation(stmt.annotation))
         sums = isinstance(stmt.value, n.Binary) and stmt.value.op in ("Add", "Subtract") and len(stmt.targets) == 1
         if sums and isinstance(stmt.value, n.Binary) and value.kind not in v.CONTAINERS:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
+from memlint.facts import shapes
 from memlint.facts import values as v
 from memlint.facts.events import ON, STRUCTURE, CallSite
 from memlint.facts.library import drawn_by
 from memlint.facts.methods import Methods, is_plain
 from memlint.facts.scopes import Scope
+from memlint.facts.shapes import Size
 from memlint.facts.tensor_names import TENSOR_NAMES
 from memlint.facts.values import ANYTHING, Value
 
@@ -17,7 +19,11 @@ class Calls(Methods):
     """Evaluates calls."""
 
     def call(self, expr: n.Call) -> Value:
-        """The value of a call."""
+        """The value of a call, with its size where that is known."""
+        value, size = self._called(expr)
+        return value if value.size == size else value.but(size=size)
+
+    def _called(self, expr: n.Call) -> tuple[Value, Size | None]:
         func = expr.func
         receiver = self.eval(func.value) if isinstance(func, n.Attr) else ANYTHING
         callee = self.eval(func)
@@ -27,6 +33,7 @@ class Calls(Methods):
         text = n.dotted(func)
         on_self = isinstance(func, n.Attr) and n.dotted(func.value) == self.scope.self_name != ""
         path = callee.path if callee.kind in (v.PACKAGE, v.CLASS) else ""
+        size = self._size(expr, method, path, receiver, args, keywords)
         builtin = isinstance(func, n.Name) and not path and func.id not in self.env and not self._is_local(func.id)
         is_module = callee.kind == v.MODULE
         if is_module and callee.path and not path:
@@ -44,20 +51,50 @@ class Calls(Methods):
         if path:
             known = self._by_path(expr, path, args, keywords, graph)
             if known is not None:
-                return known
+                return known, size
         if builtin and isinstance(func, n.Name):
             known = self._builtin(expr, func.id, args, keywords, graph)
             if known is not None:
-                return known
+                return known, None
         if callee.kind == v.MODULE:
-            return self._run(expr, text, callee, graph, v.attached(Value(parts=tuple(args)))).but(drawn=drawn)
+            fed = v.attached(Value(parts=tuple(args)))
+            return self._run(expr, text, callee, graph, fed).but(drawn=drawn), None
         if method:
             known = self._by_method(expr, method, receiver, callee, args, keywords, graph)
             if known is not None:
-                return known
+                return known, size
         value = self._unknown(expr, text, receiver, callee, path, on_self, args, keywords, graph, drawn)
         carries = value.kind not in (v.NUMBER, v.STRING, v.ARRAY, v.NONE) and value.grad != v.DETACHED
-        return value.but(drawn=value.drawn | drawn | receiver.drawn) if carries else value
+        return (value.but(drawn=value.drawn | drawn | receiver.drawn) if carries else value), value.size
+
+    def _size(self, expr: n.Call, method: str, path: str, receiver: Value, args: list[Value],
+              keywords: list[tuple[str, Value]]) -> Size | None:  # fmt: skip
+        """The size of a tensor that a call makes or gives back."""
+        if receiver.size is not None and not path:
+            return shapes.after_method(method, expr, receiver.size, args, keywords, self.number)
+        last = path.rpartition(".")[2]
+        passes_on = last in k.HELPERS or path in ("copy.deepcopy", "copy.copy")
+        if not path.startswith("torch.") and not passes_on:
+            return None
+        if last in k.CREATORS:
+            return shapes.created(last, expr, args, keywords, self.number)
+        if args and args[0].size is not None:
+            if passes_on:
+                return args[0].size
+            return shapes.after_method(last, expr, args[0].size, args[1:], keywords, self.number)
+        return None
+
+    def number(self, expr: n.Expr) -> int | None:
+        """The whole number that an expression is, where it is one: a literal, a constant, a product of such."""
+        if isinstance(expr, n.Binary):
+            left, right = self.number(expr.left), self.number(expr.right)
+            if left is None or right is None:
+                return None
+            return left * right if expr.op == "Multiply" else left + right if expr.op == "Add" else None
+        if not isinstance(expr, (n.Const, n.Name, n.Attr)):
+            return None
+        const = self.eval(expr).const
+        return const if type(const) is int else None
 
     def _run(self, expr: n.Call, text: str, callee: Value, graph: frozenset[int], fed: bool) -> Value:
         if callee.frozen:  # without parameters that need gradients there is only its input's graph
@@ -106,11 +143,12 @@ class Calls(Methods):
         if unknown and self._may_be_module(expr, text, on_self):
             why = f"`{text}` is called"
             parameter = text if text in self.scope.params else ""
-            question = f"whether `{text}` is a module; an annotation would say so"
+            question = f"whether `{text}` is a module"
             value = self._forward(expr, text, False, why, graph, callee, parameter=parameter, question=question)
             fed = not graph and any(a.device == v.ACCELERATOR and a.kind in v.TENSOR_LIKE | {v.UNKNOWN} for a in args)
             for origin in value.origins - graph:
                 self.events.forwards[origin].fed = fed
+                self.events.forwards[origin].of = callee.path if callee.path.rpartition(".")[2][:1].isupper() else ""
             return value
         if path and not graph and path.rpartition(".")[2][:1].isupper():  # an object of a class of another file
             return Value(path=path, holder=f"made:{self.scope.qualname}:{len(self.loops)}")

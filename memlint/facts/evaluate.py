@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
+from memlint.facts import shapes
 from memlint.facts import values as v
 from memlint.facts.calls import Calls
+from memlint.facts.shapes import Size
 from memlint.facts.values import ANYTHING, Value
 
 if TYPE_CHECKING:
@@ -75,15 +77,17 @@ class Evaluator(Calls):
             self.use(base.origins, "typed", expr, f".{expr.attr}")
         if base.kind in v.TENSOR_LIKE or base.origins:
             if expr.attr in ("T", "mT", "H", "real", "imag"):
-                return base
-            return base.but(kind=v.TENSOR if base.kind == v.TENSOR else v.OUTPUT, source=text, parts=None)
+                return base.but(size=None)
+            return base.but(kind=v.TENSOR if base.kind == v.TENSOR else v.OUTPUT, source=text, parts=None, size=None)
+        cls = self.file.classes.get(base.path.rpartition(".")[2]) if base.kind == v.OBJECT else None
+        known = cls.attribute(expr.attr, self.file.classes) if cls is not None else ANYTHING
         holder = f"attr:{expr.attr}"
-        return Value(source=text, holder=holder, device=base.device, drawn=frozenset({holder}))
+        return known.but(source=text, holder=holder, device=known.device or base.device, drawn=known.drawn | {holder})
 
     def _own_attribute(self, attr: str, text: str) -> Value:
         owner = self.scope.owner
         assert owner is not None
-        value = owner.attributes.get(attr, ANYTHING)
+        value = owner.attribute(attr, self.file.classes)
         value = _with_hint(value, owner.hints.get(attr))
         holder = value.holder or f"class:{owner.name}.{attr}"
         return value.but(source=text, holder=holder, drawn=value.drawn | {holder})
@@ -120,6 +124,9 @@ class Evaluator(Calls):
             return v.A_STRING
         tensors = v.TENSOR_LIKE & {left.kind, right.kind}
         if not tensors and left.kind == v.NUMBER and right.kind == v.NUMBER:
+            whole = type(left.const) is int and type(right.const) is int
+            if whole and op in ("Add", "Multiply"):
+                return Value(v.NUMBER, const=left.const + right.const if op == "Add" else left.const * right.const)
             return v.A_NUMBER
         if not tensors and v.ARRAY in (left.kind, right.kind):
             return Value(v.ARRAY)
@@ -142,6 +149,7 @@ class Evaluator(Calls):
             sums=sums,
             integral=left.integral and right.integral,
             drawn=left.drawn | right.drawn,
+            size=_size_of(op, left, right),
         )
 
     def _compare(self, expr: n.Compare) -> Value:
@@ -212,7 +220,9 @@ class Evaluator(Calls):
             holder = value.holder.removesuffix("[]")
             return item.but(holder=item.holder or f"{value.holder}[]", drawn=item.drawn | {holder})
         if value.kind in v.TENSOR_LIKE or value.origins:
-            return value.but(source="", kind=value.kind or v.UNKNOWN)
+            rows = value.size.shape[1:] if value.size is not None and value.size.shape else None
+            size = value.size._replace(shape=rows) if value.size is not None and rows is not None else None
+            return value.but(source="", kind=value.kind or v.UNKNOWN, size=size)
         return Value(holder=f"{value.holder}[]" if value.holder else "", drawn=v.drawn_of(value))
 
     def _item(self, expr: n.Item) -> Value:
@@ -236,7 +246,8 @@ class Evaluator(Calls):
         if base.kind in v.TENSOR_LIKE or base.origins:
             several = isinstance(expr.index, n.Sequence)
             view = self._part_of(expr) if base.kind == v.TENSOR or base.kind == v.OUTPUT and several else base.view
-            return base.but(zero_d=False, source=n.dotted(expr.value), parts=None, view=view)
+            size = shapes.item_of(base.size, expr.index, self.number) if base.size is not None else None
+            return base.but(zero_d=False, source=n.dotted(expr.value), parts=None, view=view, size=size)
         holder = f"{base.holder}[]" if base.holder else ""
         return Value(holder=holder, device=base.device, sums=base.sums, drawn=base.drawn)
 
@@ -249,7 +260,7 @@ class Evaluator(Calls):
             if isinstance(part, n.Slice):
                 small |= _is_short(part)
             elif isinstance(part, n.Const) and (part.value is None or isinstance(part.value, bool)):
-                small |= False  # `...` or a new axis
+                continue  # `...` or a new axis
             elif self.eval(part).kind == v.NUMBER:
                 small = True
             else:
@@ -289,6 +300,12 @@ class Evaluator(Calls):
         value = self.eval(expr.value)
         self.bind(expr.target, value, expr.value)
         return value
+
+
+def _size_of(op: str, left: Value, right: Value) -> Size | None:
+    if left.size is not None:
+        return shapes.combined(left.size, right, op)
+    return shapes.combined(right.size, left, op) if right.size is not None else None
 
 
 def _mixes(left: n.Expr, right: n.Expr) -> bool:

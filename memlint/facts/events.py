@@ -41,6 +41,7 @@ class Forward:
     certain: the receiver is proved to be a module; else `question` says what is unknown.
     parameter: the parameter of this function that is called, for the project to say what is passed.
     indirect: a function of this file runs the module and hands back its output. ran: and runs the backward pass too.
+    of: the class, in another file, of what is called.
     fed: what is called is unknown, but its input was moved to the accelerator for it.
     through: a module is handed to something that may run it.
     helpers: context managers around the call that could switch gradients off.
@@ -61,6 +62,7 @@ class Forward:
     fed: bool = False
     indirect: bool = False
     ran: bool = False
+    of: str = ""
     uses: list[Use] = field(default_factory=list)
 
 

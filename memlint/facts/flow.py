@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from memlint.facts import frameworks
 from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts import values as v
@@ -41,7 +42,10 @@ class Flow(Binding):
         """Fill the scope's events, environment and return value."""
         for name in self.scope.params:
             self.env[name] = self._parameter(name)
+        declared, self.scope.returns = self.scope.returns, ANYTHING
         self.block(self.scope.body)
+        if not self.scope.returns.kind:
+            self.scope.returns = v.join(declared, self.scope.returns)
 
     def _initial_mode(self) -> str:
         node = self.scope.node
@@ -74,12 +78,13 @@ class Flow(Binding):
             if "forward" in self.scope.owner.methods and self.scope.owner.is_module(self.file.classes):
                 return Value(v.MODULE, path=f"{self.file.names.module}.{self.scope.owner.name}", source=name)
             return Value(v.OBJECT, path=f"{self.file.names.module}.{self.scope.owner.name}", source=name)
-        if self.scope.owner is not None and self.scope.owner.bases and (self.scope.name, name) in k.HOOK_OUTPUTS:
+        is_hook = self.scope.owner is not None and bool(self.scope.owner.bases)
+        if is_hook and (self.scope.name, name) in frameworks.HOOK_OUTPUTS:
             return value.but(kind=v.OUTPUT, device=v.ACCELERATOR, grad=v.DETACHED)
         if self.scope.name in self.file.names.hooked and name == self.scope.params[-1] and len(self.scope.params) > 2:
             return value.but(kind=v.OUTPUT, grad=v.ATTACHED)  # what the module that carries the hook gives out
         hint = self.scope.hints.get(name)
-        if hint is not None and not value.kind:
+        if hint is not None and value.kind in (v.UNKNOWN, v.FUNCTION):
             value = value.but(kind=hint.kind, grad=hint.grad, zero_d=hint.zero_d)
         return value
 
@@ -267,24 +272,14 @@ class Flow(Binding):
     def _define(self, stmt: n.Function) -> None:
         for decorator in stmt.decorators:
             self.eval(decorator)
+            if isinstance(decorator, n.Call) and isinstance(decorator.func, n.Attr) and decorator.func.attr == "on":
+                self.note_handler(decorator, stmt.name)
         for default in stmt.defaults.values():
             self.eval(default)
 
     def _raise(self, stmt: n.Raise) -> None:
         if stmt.value is not None:
             self.eval(stmt.value)
-
-    def _class(self, stmt: n.Class) -> None:
-        for inner in n.statements(stmt.body):
-            if isinstance(inner, n.Assign):
-                value = self.eval(inner.value)
-                cls = self.file.classes.get(stmt.name)
-                for target in inner.targets:
-                    if isinstance(target, n.Name) and cls is not None and cls.node is stmt:
-                        holder = f"class:{cls.name}.{target.id}" if value.kind in v.CONTAINERS else ""
-                        if holder:
-                            self.init(holder, inner, value.kind, value.const == "bounded")
-                        cls.attributes.setdefault(target.id, v.without_ids(value).but(holder=holder))
 
 
 def _ends(body: list[n.Stmt]) -> bool:
@@ -304,6 +299,7 @@ def _merge(a: dict[str, Value], b: dict[str, Value]) -> dict[str, Value]:
 
 _STATEMENTS: dict[type, Any] = {
     n.Do: Flow._do,
+    n.Declare: Flow.declare,
     n.Return: Flow._return,
     n.Assign: Flow._assign,
     n.Augment: Flow._augment,
@@ -316,6 +312,6 @@ _STATEMENTS: dict[type, Any] = {
     n.Try: Flow._try,
     n.Match: Flow._match,
     n.Function: Flow._define,
-    n.Class: Flow._class,
+    n.Class: Flow.class_body,
     n.Raise: Flow._raise,
 }

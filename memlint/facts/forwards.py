@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from memlint.facts import FileFacts, Scope
-from memlint.facts import knowledge as k
+from memlint.facts import FileFacts, Scope, frameworks
 from memlint.facts import nodes as n
 from memlint.facts.events import EPOCH, OFF, ON, Forward, Loop, Use
 
@@ -24,6 +23,7 @@ class Wasted:
     block: the statement to wrap where the whole function cannot be decorated (None: decorate).
     sure: proved within this function. escapes: results leave otherwise than as plain numbers.
     handed: callees that were given results and whose own results are dropped.
+    only_if_module: nothing here says that what runs is a module; another file must.
     """
 
     forward: Forward
@@ -33,6 +33,7 @@ class Wasted:
     reasons: list[tuple[object, str]] = field(default_factory=list)
     handed: tuple[str, ...] = ()
     question: str = ""
+    only_if_module: bool = False
 
 
 def wasted_forwards(facts: FileFacts, scope: Scope) -> Iterator[Wasted]:
@@ -76,6 +77,9 @@ def _judge(facts: FileFacts, scope: Scope, live: list[Forward], loop: Loop | Non
     watched = [
         f for f in watched if f.certain or not _goes_into(f, receivers - {f.receiver}) or _in_eval(f, evals, scope)
     ]
+    elsewhere = [] if watched else [f for f in live if _defined_elsewhere(facts, scope, f) and _goes_to_host(f)]
+    if elsewhere and len({f.receiver for f in elsewhere}) == 1:
+        watched = elsewhere
     if any(u.how in _KEEPS for f in live if f not in watched for u in f.uses):
         watched = [f for f in watched if f.certain or _in_eval(f, evals, scope)]
     if not watched or any(u.how == "trained" for f in watched for u in f.uses):
@@ -100,7 +104,7 @@ def _judge(facts: FileFacts, scope: Scope, live: list[Forward], loop: Loop | Non
         return None
     if all(_consumed(f) or _feeds(f, watched) for f in watched) and any(_consumed(f) for f in watched):
         question = f"what `{handed[0]}` does with the result" if handed else ""
-        return Wasted(first, block, not handed, passed or bool(handed), reasons, handed, question)
+        return Wasted(first, block, not handed, passed or bool(handed), reasons, handed, question, bool(elsewhere))
     if loop is None and all(u.how == "dropped" for f in watched for u in f.uses) and first.certain and first.uses:
         reasons = [(first.node, "the result is dropped")]
         question = "whether only hooks or side effects of the forward pass are wanted"
@@ -127,9 +131,27 @@ def _goes_into(forward: Forward, receivers: set[str]) -> bool:
     return any(u.how == "passed" and u.detail in receivers for u in forward.uses)
 
 
+def _defined_elsewhere(facts: FileFacts, scope: Scope, forward: Forward) -> bool:
+    """Whether a class in another file says what is called: it is an object of one, or what a base class keeps."""
+    owner, _, attribute = forward.receiver.partition(".")
+    if forward.through or forward.indirect or not forward.question.endswith("is a module"):
+        return False
+    if forward.of:
+        return True
+    own = scope.owner is not None and owner == scope.self_name and bool(attribute) and "." not in attribute
+    return own and scope.owner is not None and scope.owner.has_base_elsewhere(facts.classes)
+
+
+def _goes_to_host(forward: Forward) -> bool:
+    return any(u.how == "consumed" and u.detail in _TO_HOST for u in forward.uses)
+
+
 def _typed(forward: Forward) -> bool:
-    to_host = forward.fed and any(u.how == "consumed" and u.detail in _TO_HOST for u in forward.uses)
-    return to_host or any(u.how == "typed" or u.detail in _ENDS_A_GRAPH for u in forward.uses)
+    return (
+        forward.fed
+        and _goes_to_host(forward)
+        or any(u.how == "typed" or u.detail in _ENDS_A_GRAPH for u in forward.uses)
+    )
 
 
 def _only_detached(forward: Forward) -> bool:
@@ -199,6 +221,4 @@ def _is_test(facts: FileFacts, scope: Scope) -> bool:
 
 def _grad_off_by_framework(facts: FileFacts, scope: Scope) -> bool:
     """A hook that a training framework calls with gradients off: the class derives from something unseen."""
-    if scope.owner is None or scope.name not in k.GRAD_OFF_HOOKS:
-        return False
-    return bool(scope.owner.bases)
+    return scope.owner is not None and frameworks.runs_without_grad(scope.name, scope.owner.bases)

@@ -10,6 +10,7 @@ from memlint.facts import nodes as n
 from memlint.facts import values as v
 from memlint.facts.events import ENDLESS, EPOCH, REPEATING, Growth, Init
 from memlint.facts.values import Value
+from memlint.facts.words import name_of, size_of, words_for
 
 NUMBER = "number"
 _BUILDING = frozenset({"__init__", "__post_init__", "__new__", "setup", "build", "__init_subclass__", "__setstate__"})
@@ -20,6 +21,7 @@ class History:
     """A growth with its function. repeats: a step loop stands around it here, the project need not be asked.
 
     made_at: for a queue, where it is made: that is the place to give it a size.
+    inherited: nothing in this file makes the container; a base class in another file may.
     """
 
     scope: Scope
@@ -28,6 +30,7 @@ class History:
     repeats: bool
     reasons: list[tuple[object, str]]
     made_at: object | None = None
+    inherited: bool = False
 
 
 def histories(facts: FileFacts) -> Iterator[History]:
@@ -39,12 +42,13 @@ def histories(facts: FileFacts) -> Iterator[History]:
         for growth in scope.events.growths:
             holder = growth.holder.removesuffix("[]")
             inits = made.get(holder, [])
-            if (
-                growth.guarded
-                or growth.how in ("moved", "insert", "accumulate")
-                or not inits
-                or any(i.bounded for _, i in inits)
-            ):
+            # What the entries of a base class's dict are, nothing says: deques with a limit, as often as not.
+            inherited = not inits and not growth.holder.endswith("[]") and _has_unseen_base(facts, holder)
+            if growth.guarded or growth.how in ("moved", "insert", "accumulate"):
+                continue
+            if any(i.bounded for _, i in inits):
+                continue
+            if not inits and not inherited:
                 continue
             if growth.how == "setitem" and not key_moves_on(growth):
                 continue
@@ -70,12 +74,32 @@ def histories(facts: FileFacts) -> Iterator[History]:
                 continue
             if scope.is_module_body and not repeats:
                 continue
-            made_here = inits[0][1]
-            reasons: list[tuple[object, str]] = [(made_here.node, f"made once here as a {made_here.kind}")]
+            reasons: list[tuple[object, str]] = [*_what(scope, growth)]
+            if inits:
+                made_here = inits[0][1]
+                reasons.append((made_here.node, f"`{name_of(holder)}` is made once here, as a {made_here.kind}"))
             loops = [loop for loop in outer if loop.kind in REPEATING]
             if loops:
                 reasons.append((_head(loops[-1].node), f"repeated by this {loops[-1].kind} loop"))
-            yield History(scope, growth, stored(growth.value), repeats, reasons)
+            yield History(scope, growth, stored(growth.value), repeats, reasons, inherited=inherited)
+
+
+def _has_unseen_base(facts: FileFacts, holder: str) -> bool:
+    """Whether the class that holds it derives from one of the user's own in another file."""
+    cls = facts.classes.get(holder.removeprefix("class:").partition(".")[0]) if holder.startswith("class:") else None
+    return cls is not None and cls.has_base_elsewhere(facts.classes)
+
+
+def _what(scope: Scope, growth: Growth) -> Iterator[tuple[object, str]]:
+    """What one step adds, and the forward pass whose graph comes with it."""
+    words = words_for(growth.value)
+    if words:
+        size = size_of(growth.value) if growth.how not in ("extend", "augment") else None
+        yield growth.item or growth.node, f"each step adds {words}" + (f", about {size}" if size is not None else "")
+    for origin in sorted(v.graph_of(growth.value))[:1]:
+        forward = scope.events.forwards[origin]
+        if forward.certain:
+            yield forward.node, f"`{forward.receiver}` runs here with gradients on, which makes the graph"
 
 
 def _handed_on(scope: Scope, growth: Growth) -> bool:

@@ -176,28 +176,7 @@ ACROSS_PROCESSES = names("gather_for_metrics pad_across_processes")
 # Entry points that train when called on anything (the body is the framework's).
 TRAINING_CALLS = names("backward fit train_step training_step train_one_epoch train_epoch train_batch optimize")
 
-# -- frameworks ------------------------------------------------------------------------------------------------------
-
-# Methods that a framework calls with gradients off.
-GRAD_OFF_HOOKS = names(
-    "validation_step test_step predict_step validation_epoch_end test_epoch_end predict_epoch_end "
-    "on_validation_batch_end on_test_batch_end on_predict_batch_end on_validation_epoch_end on_test_epoch_end "
-    "on_predict_epoch_end on_validation_epoch_start on_validation_start on_validation_end on_test_start on_test_end "
-    "on_predict_start on_predict_end on_validation_batch_start on_test_batch_start on_predict_batch_start "
-    "validation_step_end test_step_end on_sanity_check_start on_sanity_check_end"
-)
-# Methods that a framework calls once per step, when the class derives from something outside the project.
-STEP_HOOKS = names(
-    "training_step validation_step test_step predict_step on_train_batch_end on_train_batch_start on_batch_end "
-    "on_batch_start on_step_end on_step_begin on_before_backward on_after_backward on_validation_batch_end "
-    "on_test_batch_end on_predict_batch_end after_train_iter before_train_iter _on_step on_before_zero_grad "
-    "on_validation_batch_start training_step_end validation_step_end optimizer_step on_before_optimizer_step"
-)
-
-# What such hooks are given: (hook, parameter). The framework calls them with gradients off, on its own device.
-HOOK_OUTPUTS = frozenset(
-    (f"on_{phase}_batch_end", name) for phase in ("predict", "test", "validation") for name in ("outputs", "batch")
-)
+# -- hooks -------------------------------------------------------------------------------------------------------------
 
 # Methods of a module that call what they are given once per pass.
 HOOKING = names(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from memlint.facts import frameworks
 from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts import values as v
@@ -52,6 +53,11 @@ class Library(Recorder):
         if path in ("copy.deepcopy", "copy.copy") and args:
             copied = "copied" if args[0].path == "state_dict" else args[0].const
             return args[0].but(source="", holder="", origins=v.NO_IDS, const=copied)
+        if path in frameworks.ENGINES and expr.args:
+            self._once(("hook", id(expr)), lambda: n.dotted(expr.args[0]), self.events.hooks)
+        if path in frameworks.INITIALIZERS:
+            whole = (v.MODULE, v.OPTIMIZER, v.LOADER, v.UNKNOWN)
+            return Value(v.TUPLE, parts=tuple(Value(kind, device=v.ACCELERATOR) for kind in whole))
         cls = self.file.classes.get(last) if path.startswith(self.file.names.module) else None
         if cls is not None:
             kind = v.MODULE if cls.is_module(self.file.classes) else v.OBJECT

@@ -132,12 +132,13 @@ def _function(node: cst.FunctionDef) -> n.Function:
         node,
         node.name.value,
         [p.name.value for p in params],
-        {p.name.value: expr(p.annotation.annotation) for p in params if p.annotation is not None},
+        {p.name.value: expr(p.annotation.annotation) for p in params if p.annotation is not None and p.star == ""},
         {p.name.value: expr(p.default) for p in params if p.default is not None},
         [expr(d.decorator) for d in node.decorators],
         body,
         node.asynchronous is not None,
         any(isinstance(e, n.Yield) for e in n.every(body)),
+        expr(node.returns.annotation) if node.returns is not None else None,
     )
 
 

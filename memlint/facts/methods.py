@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from memlint.facts import frameworks
 from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts import values as v
@@ -23,6 +24,13 @@ class Methods(Library):
         owner = text.rpartition(".")[0]
         if method in k.HOOKING and expr.args:
             self._once(("hook", id(expr)), lambda: n.dotted(expr.args[0]), self.events.hooks)
+        handler = expr.argument(1, "handler") if method == "add_event_handler" else None
+        if handler is not None:
+            self.note_handler(expr, n.dotted(handler))
+        if method in frameworks.PREPARING | frameworks.COLLECTING and args:
+            wrapped = self._wrapped(method, receiver, args)
+            if wrapped is not None:
+                return wrapped
         if method in ("enter_context", "__enter__") and (*args, receiver)[0].kind == v.GRAD_MODE:
             self.mode = (*args, receiver)[0].const or MAYBE
         if receiver.kind == v.MODULE or method in ("eval", "train") and receiver.kind in (v.UNKNOWN, v.OBJECT):
@@ -54,6 +62,19 @@ class Methods(Library):
         if method in k.DETACHING and receiver.sums:
             return Value(v.TENSOR, sums=receiver.sums)
         return None
+
+    def _wrapped(self, method: str, receiver: Value, args: list[Value]) -> Value | None:
+        """`model, optimizer = accelerator.prepare(model, optimizer)`: the same things, on the accelerator."""
+        whole = sum(arg.kind in (v.MODULE, v.OPTIMIZER, v.LOADER) for arg in args)
+        if not receiver.path.startswith(frameworks.WRAPPERS) and not (method == "prepare" and whole > 1):
+            return None
+        if method in frameworks.COLLECTING:
+            return args[0].but(holder="")
+        moved = [
+            arg.but(device=v.ACCELERATOR, item=Value(device=v.ACCELERATOR) if arg.kind == v.LOADER else arg.item)
+            for arg in args
+        ]
+        return moved[0] if len(moved) == 1 else Value(v.TUPLE, parts=tuple(moved))
 
     def _imported(self, container: n.Expr) -> str:
         """The identity of another module's container: `LOG.clear()` or `config.LOG["loss"].clear()`."""

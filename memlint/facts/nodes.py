@@ -303,6 +303,7 @@ class Function(Node):
     body: list[Stmt]
     is_async: bool
     generator: bool = False
+    returns: Expr | None = None
 
 
 @dataclass(slots=True, eq=False)

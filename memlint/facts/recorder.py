@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from memlint.facts import frameworks
 from memlint.facts import nodes as n
 from memlint.facts import values as v
 from memlint.facts.events import (
@@ -141,6 +142,14 @@ class Recorder:
         )
         event.origins |= origins
         self.draw(frozenset[str]().union(*(v.drawn_of(value) for value in values)), "trained", node)
+
+    def note_handler(self, call: n.Call, handler: str) -> None:
+        """A function is attached to an event of an engine; `Events.ITERATION_COMPLETED(every=100)` is no step."""
+        event = call.argument(0, "event_name")
+        for part in n.walk(event) if event is not None and not isinstance(event, n.Call) else ():
+            path = self.file.names.path(n.dotted(part))
+            if path.startswith(frameworks.EVENT_PACKAGE) and path.rpartition(".")[2] in frameworks.STEP_EVENTS:
+                self._once(("hook", id(call)), lambda: handler, self.events.hooks)
 
     # -- calls and coordinates -----------------------------------------------------------------------------------
 

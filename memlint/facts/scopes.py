@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
+from memlint.facts import frameworks
 from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts import values as v
@@ -38,6 +39,36 @@ class Class_:
                 if other.is_module(file_classes, seen | {self.name}):
                     return True
         return False
+
+    def attribute(self, name: str, file_classes: dict[str, Class_], seen: frozenset[str] = frozenset()) -> Value:
+        """What is stored under `self.name`, here or in a base class of this file."""
+        if name in self.attributes:
+            return self.attributes[name]
+        for base in self.bases:
+            other = file_classes.get(base.rpartition(".")[2])
+            if other is not None and other is not self and other.name not in seen:
+                found = other.attribute(name, file_classes, seen | {self.name})
+                if found != v.ANYTHING:
+                    return found.but(holder="")
+        return v.ANYTHING
+
+    def has_base_elsewhere(self, file_classes: dict[str, Class_]) -> bool:
+        """Whether it derives from a class in another file that is not torch's."""
+        outside = (base for base in self.bases if base.rpartition(".")[2] not in file_classes)
+        return any(base != "object" and not base.startswith("torch.") for base in outside)
+
+    def set_up_by(self) -> dict[str, bool]:
+        """The methods that the constructor calls, and whether each gives something back."""
+        made = self.methods.get("__init__")
+        if made is None or len(self.methods) == 1:
+            return {}
+        calls = [expr.func for expr in n.every(made.body) if isinstance(expr, n.Call)]
+        called = {f.attr for f in calls if isinstance(f, n.Attr) and n.dotted(f.value) == made.self_name}
+        return {
+            name: any(isinstance(stmt, n.Return) and stmt.value is not None for stmt in n.statements(method.body))
+            for name, method in self.methods.items()
+            if name in called
+        }
 
     def freezes(self) -> bool:
         """Whether its constructor switches gradients off for its own parameters."""
@@ -250,10 +281,13 @@ def learn_hints(scope: Scope, names: Names) -> None:
 
     Hints on `self.x` count for the whole class, others for the function.
     """
+    others = any(path.startswith(frameworks.BACKWARD_OF_OTHERS) for path in names.imports.values())
     for expr in n.every(scope.body):
         if isinstance(expr, n.Call) and isinstance(expr.func, n.Attr):
             hint = _hint(expr.func.attr, expr)
-            if hint is not None:
+            if hint is not None and others and expr.func.attr == "backward" and expr.args:
+                _note(scope, n.dotted(expr.args[0]), hint)  # `accelerator.backward(loss)`
+            elif hint is not None:
                 _note(scope, n.dotted(expr.func.value), hint)
             if expr.func.attr == "grad" and len(expr.args) > 1 and names.path(n.dotted(expr.func)) in k.BACKWARD_PATHS:
                 for arg in expr.args[:2]:

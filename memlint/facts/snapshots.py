@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from memlint.facts import FileFacts, Scope
-from memlint.facts import knowledge as k
+from memlint.facts import FileFacts, Scope, frameworks
 from memlint.facts import nodes as n
 from memlint.facts import values as v
 from memlint.facts.events import CONSTANT, EPOCH, ITEMS, OFF, RANGE, REPEATING, STRUCTURE, Growth, Read
+from memlint.facts.words import size_of
 
 _ON_CPU = frozenset({"moved", "length", "gathered"})
 
@@ -86,7 +86,7 @@ def _gathered(scope: Scope, growth: Growth, reads: list[Read], repeats: bool) ->
     # Moving early also ends the graph: safe only where there is none.
     without_graph = growth.mode == OFF or growth.value.grad == v.DETACHED
     only = without_graph and all(read.how in _ON_CPU for read in reads) and growth.holder.startswith("local:")
-    reasons: list[tuple[object, str]] = [(growth.node, "appended on the device where it was computed")]
+    reasons: list[tuple[object, str]] = [(growth.node, f"appended on the device where it was computed{_about(growth)}")]
     repeats = repeats or not growth.holder.startswith("class:")
     return Snapshot(scope, growth, "gathered", only, repeats, reasons)
 
@@ -97,13 +97,25 @@ def _stored(scope: Scope, growth: Growth, reads: list[Read]) -> Snapshot | None:
     if any(s.how in ("clear", "rebind") and s.holder.removesuffix("[]") == growth.holder for s in scope.events.shrinks):
         return None
     used = reads_on_device(reads)
-    if used and scope.name not in k.GRAD_OFF_HOOKS:
+    if used and scope.name not in frameworks.GRAD_OFF_HOOKS:
         return None
     repeats = any(loop.kind in REPEATING for loop in growth.loops)
     question = "whether the whole of it is needed on the accelerator" if used else ""
     return Snapshot(
-        scope, growth, "stored", False, repeats, [(growth.node, "this value is on the accelerator")], question
+        scope,
+        growth,
+        "stored",
+        False,
+        repeats,
+        [(growth.node, f"this value is on the accelerator{_about(growth)}")],
+        question,
     )
+
+
+def _about(growth: Growth) -> str:
+    """How much each step adds, where it is known."""
+    size = size_of(growth.value)
+    return f", about {size}" if size is not None else ""
 
 
 def reads_on_device(reads: list[Read]) -> bool:

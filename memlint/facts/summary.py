@@ -77,6 +77,16 @@ class Keeping:
 
 
 @dataclass(frozen=True, slots=True)
+class Made:
+    """A container that the file makes. bounded: with a size of its own."""
+
+    holder: str
+    kind: str
+    bounded: bool
+    spot: Spot
+
+
+@dataclass(frozen=True, slots=True)
 class Moved:
     """A list of tensors is concatenated and then taken to the CPU."""
 
@@ -122,13 +132,18 @@ class FunctionSummary:
 
 @dataclass(frozen=True, slots=True)
 class ClassSummary:
-    """A class. bases: dotted paths, or plain names where unresolved. holds: `class_holds_tensors`."""
+    """A class. bases: dotted paths, or plain names where unresolved. kinds: what is known of its attributes.
+
+    frozen: a module that has no parameters, or none that need gradients. holds: `class_holds_tensors`.
+    """
 
     module: str
     name: str
     bases: tuple[str, ...]
     is_module: bool
-    holds: bool = False
+    kinds: tuple[tuple[str, str], ...]
+    frozen: bool
+    holds: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +154,8 @@ class Summary:
     module: str
     functions: tuple[FunctionSummary, ...]
     classes: tuple[ClassSummary, ...]
-    attributes: frozenset[str] = frozenset()
+    made: tuple[Made, ...]
+    attributes: frozenset[str]
 
 
 def summarize(facts: FileFacts) -> Summary:
@@ -154,11 +170,22 @@ def summarize(facts: FileFacts) -> Summary:
     functions = tuple(_function(facts, scope, i, rebound) for i, scope in enumerate(facts.all_scopes()))
     classes = tuple(
         ClassSummary(
-            facts.names.module, cls.name, tuple(cls.bases), cls.is_module(facts.classes), class_holds_tensors(cls)
+            facts.names.module,
+            cls.name,
+            tuple(cls.bases),
+            cls.is_module(facts.classes),
+            _kinds(cls),
+            cls.freezes() or cls.without_parameters(facts.names),
+            class_holds_tensors(cls),
         )
         for cls in facts.classes.values()
     )
-    return Summary(facts.path, facts.names.module, functions, classes, frozenset(facts.attributes))
+    made = tuple(
+        Made(init.holder, init.kind, init.bounded, Spot(facts.path, number, "inits", index))
+        for number, scope in enumerate(facts.all_scopes())
+        for index, init in enumerate(scope.events.inits)
+    )
+    return Summary(facts.path, facts.names.module, functions, classes, made, frozenset(facts.attributes))
 
 
 _LARGE = frozenset({v.TENSOR, v.OUTPUT, v.MODULE, v.OPTIMIZER, v.ARRAY})
@@ -207,6 +234,17 @@ def _function(facts: FileFacts, scope: Scope, number: int, rebound: frozenset[st
             (name, read) for name in sorted(events.indexed) if (read := parameter_ends(scope, name)) is not None
         ),
     )
+
+
+def _kinds(cls: Class_) -> tuple[tuple[str, str], ...]:
+    """Kinds, or `of` and the class where an object's class is in another file."""
+    found = []
+    for name, value in cls.attributes.items():
+        if value.kind and value.kind != v.NONE:
+            found.append((name, value.kind))
+        elif value.path.rpartition(".")[2][:1].isupper():
+            found.append((name, f"of {value.path}"))
+    return tuple(found)
 
 
 def _makes(scope: Scope, shrink: Shrink) -> bool:

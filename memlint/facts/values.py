@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from memlint.facts.shapes import Size
+
 # What a value is. A module's raw output is no tensor until an operation proves it: it may be a dict or a dataclass.
 UNKNOWN = ""
 TENSOR = "tensor"
@@ -55,6 +57,7 @@ class Value(NamedTuple):
     zero_d: a tensor without dimensions. view: the source of the larger tensor whose storage it shares.
     integral: a tensor of whole numbers. frozen: a module whose parameters need no gradients.
     drawn: the identities of the containers, running sums, attributes and parameters that it was computed from.
+    size: shape and dtype of a tensor, where literals tell.
     const: the value of a literal. source: the dotted name in the code that it was last read from.
     """
 
@@ -75,6 +78,7 @@ class Value(NamedTuple):
     integral: bool = False
     drawn: frozenset[str] = NO_NAMES
     view: str = ""
+    size: Size | None = None
 
     def but(self, **changes: Any) -> Value:
         """The same value with some fields changed."""
@@ -120,6 +124,7 @@ def join(a: Value, b: Value) -> Value:
         integral=a.integral and b.integral,
         drawn=a.drawn | b.drawn,
         view=a.view and b.view,
+        size=a.size if a.size == b.size else None,
     )
 
 

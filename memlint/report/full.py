@@ -119,8 +119,12 @@ class _Block:
             code = _cut(source[step.place.line - 1].strip()) if step.place.line <= len(source) else ""
             where = paint(lines.location(step.place) + (":" if code else ""), "place")
             self._row(None, "|", f"{' ' * len(label)} {where} {code}")
-        for question in finding.open_questions:
+        for question, proof in finding.unknowns:
             self._note("unknown:", question)
+            if proof:
+                self._note("to settle it:", proof)
+        for hint in finding.silent_if:
+            self._note("silent if:", hint)
         advice = _advice(finding.rule)
         if advice:
             self._note("help:", advice)

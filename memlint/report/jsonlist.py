@@ -29,6 +29,8 @@ def _object(finding: Finding, fixes: Fixes) -> dict[str, Any]:
             for step in finding.evidence
         ],
         "open_questions": list(finding.open_questions),
+        "unknowns": [{"question": question, "would_prove": proof} for question, proof in finding.unknowns],
+        "silent_if": list(finding.silent_if),
         "fix": {"safety": cure.safety.value, "edits": [asdict(edit) for edit in cure.edits]} if cure else None,
         "fix_refused": refusal,
     }

@@ -88,7 +88,12 @@ def _result(finding: Finding, fingerprint: str, rule_index: int, fixes: Fixes, r
         "message": {"text": finding.message},
         "locations": [_location(finding.place, root)],
         "partialFingerprints": {"memlint/v1": fingerprint},
-        "properties": {"tier": finding.tier.value, "openQuestions": list(finding.open_questions)},
+        "properties": {
+            "tier": finding.tier.value,
+            "openQuestions": list(finding.open_questions),
+            "unknowns": [{"question": question, "wouldProve": proof} for question, proof in finding.unknowns],
+            "silentIf": list(finding.silent_if),
+        },
     }
     if finding.evidence:
         steps = [

@@ -3,8 +3,8 @@
 What it finds
 -------------
 Objects that hold tensors or are modules, and store on themselves a lambda, a function or a partial that reads `self`,
-or one of their own bound methods, also under a cache or in a table of handlers; and autograd functions that put their
-output, or an input, on `ctx` as a plain attribute.
+or one of their own bound methods, also under a cache, in a table of handlers or as a hook on their own parts; and
+autograd functions that put their output, or an input, on `ctx` as a plain attribute.
 
 Why it costs
 ------------
@@ -67,12 +67,13 @@ from collections.abc import Iterator
 
 from memlint.conditions import Heavy, Open
 from memlint.facts import FileFacts
-from memlint.facts.cycles import ALIAS, CLOSURE, INPUT, METHOD, OUTPUT, Cycle, cycles
+from memlint.facts.cycles import ALIAS, CLOSURE, HOOK, INPUT, METHOD, OUTPUT, Cycle, cycles
 from memlint.rule import Condition, Proposal, rule
 
 _MESSAGE = {
     CLOSURE: "{name} holds `self` and is stored on it, in `{attribute}`: only the collector can free the object",
     METHOD: "{name} is stored on its own object, in `{attribute}`: only the collector can free the object",
+    HOOK: "{name} holds `self` and is hooked onto its own `{attribute}`: only the collector can free the object",
     OUTPUT: "the output `{name}` is put on the context, in `{attribute}`: only the collector can free it",
     ALIAS: "`{name}` of an output is put on the context, in `{attribute}`, instead of being saved for backward",
     INPUT: "the input `{name}` is put on the context, in `{attribute}`: backward does not free it",
@@ -96,7 +97,7 @@ def break_cycles(facts: FileFacts) -> Iterator[Proposal]:
 
 def _conditions(cycle: Cycle) -> Iterator[Condition]:
     owner = cycle.scope.owner.name if cycle.scope.owner is not None else ""
-    if cycle.form in (CLOSURE, METHOD):
+    if cycle.form in (CLOSURE, METHOD, HOOK):
         yield Heavy(owner, required=not cycle.on_tensors)
     elif cycle.form == ALIAS:
         yield Open(f"whether `{cycle.name}` shares the output's memory")

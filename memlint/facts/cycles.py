@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from memlint.facts import FileFacts, Scope
+from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts import values as v
 
 CLOSURE = "closure"
 METHOD = "method"
+HOOK = "hook"
 OUTPUT = "output"
 ALIAS = "alias"
 INPUT = "input"
@@ -37,8 +39,9 @@ class Cycle:
     """Something that holds itself.
 
     form: closure (a function over the object is stored on it), method (one of its own methods is, or is kept in its own
-    table), output, alias, input (a tensor on the context of an autograd function). name: what is stored; at: where
-    it is made; attribute: where it is stored. on_tensors: the stored function says that it is about tensors.
+    table), hook (a module hooks such a one onto itself or its parts), output, alias, input (a tensor on the context of
+    an autograd function). name: what is stored; at: where it is made; attribute: where it is stored. on_tensors: the
+    stored function says that it is about tensors.
     """
 
     scope: Scope
@@ -69,6 +72,10 @@ def cycles(facts: FileFacts) -> Iterator[Cycle]:
 def _on_self(facts: FileFacts, scope: Scope) -> Iterator[Cycle]:
     told: set[str] = set()  # one entry speaks for a whole table
     for stmt in n.statements(scope.body):
+        hooked = _hooked(facts, scope, stmt)
+        if hooked is not None and "hooks" not in told:
+            told.add("hooks")
+            yield hooked
         for place, value in _stored(scope, stmt):
             attribute = n.dotted(place)
             found = _over_self(facts, scope, value)
@@ -77,6 +84,21 @@ def _on_self(facts: FileFacts, scope: Scope) -> Iterator[Cycle]:
                 form, at, name = found
                 reasons: list[tuple[object, str]] = [(stmt, f"`{attribute}` holds it, so that the object holds itself")]
                 yield Cycle(scope, form, at, name, attribute, reasons, _on_tensors(facts, scope, value))
+
+
+def _hooked(facts: FileFacts, scope: Scope, stmt: n.Stmt) -> Cycle | None:
+    """A constructor that hooks a function over its object onto the object or a part of it, and drops the handle."""
+    call = stmt.value if isinstance(stmt, n.Do) else None
+    if scope.name != "__init__" or not isinstance(call, n.Call) or not isinstance(call.func, n.Attr) or not call.args:
+        return None
+    receiver = call.func.value
+    if call.func.attr not in k.HOOKING or n.root(receiver) != scope.self_name:
+        return None
+    found = _over_self(facts, scope, call.args[0])
+    if found is None:
+        return None
+    where = n.dotted(receiver) or scope.self_name
+    return Cycle(scope, HOOK, call, found[2], where, [(stmt, f"`{where}` holds its hooks for good")])
 
 
 def _on_tensors(facts: FileFacts, scope: Scope, value: n.Expr) -> bool:

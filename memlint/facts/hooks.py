@@ -71,7 +71,8 @@ def _lost(scope: Scope) -> Iterator[Hook]:
         hook = call.args[0] if call.args else call.keywords[0][1]
         reasons: list[tuple[object, str]] = [(call, "the handle that this gives back is dropped")]
         repeats = any(loop.kind in REPEATING and not roots.come_from(loop.node) for loop in site.loops)
-        if scope.name not in _MAKING and id(call) not in guarded and _lasts(scope, roots, on_tensor):
+        kept_out = id(call) in guarded or id(call) in marked
+        if scope.name not in _MAKING and not kept_out and _lasts(scope, roots, on_tensor):
             given = isinstance(receiver, n.Name) and receiver.id in scope.params  # another one in each call, it may be
             if repeats or not scope.is_module_body and not given:
                 shared = on_tensor or all("." in name for name in roots.names)
@@ -156,16 +157,22 @@ def _without_append(stmt: n.Stmt, expr: n.Expr) -> list[n.Expr]:
     return [expr]
 
 
-def _guarded(body: list[n.Stmt], inside: bool = False) -> Iterator[n.Call]:
-    """The calls that stand under a condition, or after one that leaves."""
+def _guarded(body: list[n.Stmt], inside: bool = False, each: frozenset[str] = frozenset()) -> Iterator[n.Call]:
+    """The calls that stand under a condition, or after one that leaves.
+
+    each: what the loops around go over. A test of such a name picks modules, it does not say how often.
+    """
     for stmt in body:
         if inside:
             yield from (e for expr in n.expressions(stmt) for e in n.walk(expr) if isinstance(e, n.Call))
-        conditional = isinstance(stmt, (n.If, n.Match, n.Try))
+        picks = isinstance(stmt, n.If) and not each.isdisjoint(n.root(e) for e in n.walk(stmt.test))
+        conditional = isinstance(stmt, (n.If, n.Match, n.Try)) and not picks
+        names = n.walk(stmt.target) if isinstance(stmt, n.For) else iter(())
+        inner = each | {part.id for part in names if isinstance(part, n.Name)}
         for block in n.blocks(stmt):
-            yield from _guarded(block, inside or conditional)
+            yield from _guarded(block, inside or conditional, inner)
         leaves = isinstance(stmt, n.If) and stmt.body and isinstance(stmt.body[-1], (n.Return, n.Raise, n.Jump))
-        inside = inside or bool(leaves)
+        inside = inside or bool(leaves) and not picks
 
 
 def _marked(body: list[n.Stmt]) -> Iterator[n.Call]:

@@ -253,6 +253,8 @@ class KeepsStateGraph:
             path = self.callee.removesuffix("()").split(".")
             ids = [(".".join(path[:end]), ".".join(path[end:])) for end in range(1, len(path))]
             forwards = [function for function in ids if function in project.functions]
+        elif self.callee.startswith("."):
+            forwards = project.named(self.callee[1:])
         else:
             name = self.callee.rpartition(".")[2]
             forwards = project.methods(name, "forward") if name else []
@@ -264,6 +266,8 @@ class KeepsStateGraph:
 
         if any(project.functions[function].detaches for function in closure(forwards, own)):
             return REFUTED
+        if self.callee.startswith("."):
+            return unknown("which object's method this is, and whether it detaches the state")
         return holds(Reason(project.functions[forwards[0]].spot, "this hands the state back with its graph"))
 
 

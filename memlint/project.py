@@ -249,6 +249,10 @@ class Project:
                         return True
         return False
 
+    def named(self, name: str) -> list[FunctionId]:
+        """All functions and methods of a name."""
+        return list(self._by_name.get(name, ()))
+
     def methods(self, owner: str, name: str) -> list[FunctionId]:
         """The functions that a method of this name may mean, in a class of this name, its bases and subclasses."""
         return [found for cls in (owner, *self.family(owner)) for found in self._methods.get((cls, name), ())]

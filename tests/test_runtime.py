@@ -105,7 +105,9 @@ except ModuleNotFoundError:
         public = {
             name
             for name, value in vars(runtime).items()
-            if inspect.isfunction(value) and value.__module__ == runtime.__name__ and not name.startswith("_")
+            if (inspect.isfunction(value) or inspect.isclass(value))
+            and value.__module__ == runtime.__name__
+            and not name.startswith("_")
         }
         assert public == set(runtime.__all__)
         assert all(getattr(runtime, name).__doc__ for name in public)

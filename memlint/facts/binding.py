@@ -111,7 +111,7 @@ class Binding(Fields):
         self.env[text] = value
         if rest or first in self.scope.globals:
             self.use(v.graph_of(value), "stored", self.stmt, text)
-        if rest and first != self.scope.self_name:
+        if rest and (first != self.scope.self_name or "." in rest):
             self.shrink(f"attr:{rest.rpartition('.')[2]}", "rebind", self.stmt)
         if rest and first == self.scope.self_name and owner is not None and "." not in rest:
             stored = v.without_ids(value).but(holder=value.holder if value.holder.startswith("class:") else "")

@@ -248,7 +248,10 @@ def _base(expr: n.Expr) -> str:
 
 
 def callee_of(facts: FileFacts, scope: Scope, call: n.Call) -> str:
-    """What a call runs: the path of a module's class, `path()` of a function, "torch" for torch's own, "" unknown."""
+    """What a call runs: the path of a module's class, `path()` of a function, "torch" for torch's own, "" unknown.
+
+    `.method` where only the name of a method is known.
+    """
     text = n.dotted(call.func)
     first, _, rest = text.partition(".")
     owner = scope.owner
@@ -265,6 +268,8 @@ def callee_of(facts: FileFacts, scope: Scope, call: n.Call) -> str:
         made = [stmt for s in scope.around() for stmt in n.statements(s.body)]
     if value is not None and "." in value.path and value.kind in (v.MODULE, v.OBJECT, v.UNKNOWN):
         return value.path
+    if isinstance(call.func, n.Attr) and "." not in rest and first not in (scope.self_name, ""):
+        return f".{call.func.attr}" if rest else ""
     sources = [s.value for s in made if isinstance(s, n.Assign) and any(n.dotted(t) == text for t in s.targets)]
     paths = {facts.names.path(n.dotted(s.func)) if isinstance(s, n.Call) else "" for s in sources}
     return "torch" if paths and all(path.startswith("torch.nn.") for path in paths) else ""

@@ -70,4 +70,4 @@ def _growth(
     if not isinstance(added, cst.Name):
         raise Refuse("what is added has no name: its length can't be asked for")
     allowed = f"{budget}.allow(len({fact.container}), len({added.value}))"
-    return {added: tree.expression(f"{added.value}[:{allowed}]")}
+    return {added: tree.expression(f"{added.value}[: {allowed}]")}

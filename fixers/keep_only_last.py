@@ -39,7 +39,7 @@ def fix(fact: OnlyEndsKept, tree: Tree, options: Mapping[str, Any]) -> Edit:
     elif read == {0, -1}:
         kept = "[1:]"
     else:
-        raise Refuse("which entries are read depends on how many there are: keep them under names of their own")
+        raise Refuse("the first entry and several of the last are read: keep them under names of their own")
     if tree.comments(call):
         raise Refuse("the append would lose its comments")
     value = tree.text_of(call.args[0].value)

@@ -90,6 +90,8 @@ def _conditions(facts: FileFacts, found: Ends) -> Iterator[Condition]:
     holder = found.growth.holder
     seen_elsewhere = found.attribute or (holder.rpartition(":")[2] if holder.startswith("module:") else "")
     yield OnlyEndsRead(frozenset(found.mentions.indices), passed, seen_elsewhere, facts.names.module)
+    if not found.certain:
+        yield Open("whether tensors are stored")
     if found.attribute:
         if not found.repeats:
             yield PerStep((facts.names.module, found.scope.qualname), any_loop=True)

@@ -31,11 +31,15 @@ class Mentions:
 
 @dataclass(slots=True, eq=False)
 class Ends:
-    """A growth of a list, and all that is read of it. passed: the calls that get it and where; attribute: its name."""
+    """A growth of a list, and all that is read of it.
+
+    certain: tensors are stored. passed: the calls that get the list, and where. attribute: its name, for one on an
+    object.
+    """
 
     scope: Scope
     growth: Growth
-    stored: str
+    certain: bool
     mentions: Mentions
     passed: list[tuple[CallSite, int | str]]
     attribute: str
@@ -61,19 +65,35 @@ def ends(facts: FileFacts) -> Iterator[Ends]:
             if growth.holder not in seen:
                 seen[growth.holder] = _mentions(facts, inits[0][0], growth.holder, attribute)
             mentions = seen[growth.holder]
-            if mentions.whole or attribute and not (mentions.indices and _is_own(facts, attribute)):
+            single = mentions.indices == {0}  # the first entry: nothing says that there are more
+            certain = _is_tensor(scope, growth)
+            if (
+                mentions.whole
+                or single
+                or not (certain or mentions.indices)
+                or attribute
+                and not (mentions.indices and _is_own(facts, attribute))
+            ):
                 continue
             sites = {id(site.node): site for s in facts.all_scopes() for site in s.events.calls}
             passed = [(sites[id(call)], at) for call, at in mentions.passed if id(call) in sites]
             if len(passed) == len(mentions.passed):
                 repeats = any(loop.kind != EPOCH for loop in loops)
-                yield Ends(scope, growth, what, mentions, passed, attribute, repeats, inits[0][1])
+                yield Ends(scope, growth, certain, mentions, passed, attribute, repeats, inits[0][1])
 
 
 def parameter_ends(scope: Scope, name: str) -> frozenset[int] | None:
     """The entries that a function reads of a list that it is given, None where it may read all of it."""
     mentions = _of_name([scope], name)
     return None if mentions.whole or mentions.passed else frozenset(mentions.indices)
+
+
+def _is_tensor(scope: Scope, growth: Growth) -> bool:
+    """Whether a tensor is stored for sure: what an unknown callee gives back may be one."""
+    if growth.value.kind != v.UNKNOWN:
+        return True
+    forwards = [scope.events.forwards[id_] for id_ in v.graph_of(growth.value)]
+    return any(forward.certain for forward in forwards)
 
 
 def _kept_twice(scope: Scope, growth: Growth) -> bool:
@@ -142,7 +162,7 @@ def _look(expr: n.Expr, name: str, attribute: bool, found: Mentions, tested: boo
         found.whole |= not tested
         return
     if isinstance(expr, n.Item) and _is(expr.value, name, attribute):
-        index = _whole_number(expr.index)
+        index = _end(expr.index)
         if index is None:
             found.whole = True
         else:
@@ -186,9 +206,7 @@ def _empty(value: n.Expr) -> bool:
     return isinstance(value, n.Call) and isinstance(value.func, n.Name) and value.func.id == "list" and not value.args
 
 
-def _whole_number(index: n.Expr) -> int | None:
-    if isinstance(index, n.Unary) and index.op == "Minus" and isinstance(index.operand, n.Const):
-        value = index.operand.value
-        return -value if isinstance(value, int) and not isinstance(value, bool) else None
+def _end(index: n.Expr) -> int | None:
+    """`-1`, `-2`, or `0`: entries that are counted from an end. `[0]`, `[1]`, `[2]` may well be all there are."""
     value = index.value if isinstance(index, n.Const) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and value <= 0 else None

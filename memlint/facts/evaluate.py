@@ -227,7 +227,7 @@ class Evaluator(Calls):
 
     def _item(self, expr: n.Item) -> Value:
         base, index = self.eval(expr.value), self.eval(expr.index)
-        if base.source in self.scope.params and isinstance(expr.index, (n.Const, n.Unary)):
+        if base.source in self.scope.params and isinstance(expr.index, n.Const):
             self.events.indexed.add(base.source)
         if (
             base.parts is not None
@@ -255,6 +255,8 @@ class Evaluator(Calls):
         """The source of the tensor that `x[0]` or `x[:, -1]` takes a small part of and goes on sharing, else ""."""
         index = expr.index
         parts = index.elements if isinstance(index, n.Sequence) and index.kind == "tuple" else [index]
+        if isinstance(expr.value, n.Call) and len(parts) == 1:
+            return ""  # what a call gives back may be a tuple of tensors
         small = False
         for part in parts:
             if isinstance(part, n.Slice):
@@ -333,9 +335,9 @@ def _grad_of(left: Value, right: Value) -> str:
 
 def _is_short(part: n.Slice) -> bool:
     """`:4` or `-1:`, which leaves most of a long axis out; `1:` and `:-1` do not."""
-    lower = part.lower.operand if isinstance(part.lower, n.Unary) else None
-    ends = isinstance(part.upper, n.Const) and isinstance(part.upper.value, int)
-    return ends or isinstance(lower, n.Const) and part.upper is None
+    lower = part.lower.value if isinstance(part.lower, n.Const) else None
+    upper = part.upper.value if isinstance(part.upper, n.Const) else None
+    return isinstance(upper, int) and upper >= 0 or isinstance(lower, int) and lower < 0 and part.upper is None
 
 
 def _inside(values: list[Value]) -> Value | None:

@@ -29,6 +29,8 @@ def parts(facts: FileFacts) -> Iterator[Part]:
     for scope in facts.all_scopes():
         for growth in scope.events.growths:
             value = growth.value
+            if isinstance(growth.key, n.Const):
+                continue  # one entry, each time the same
             loops = [loop for loop in growth.loops if loop.kind not in (CONSTANT, STRUCTURE)]
             if not value.view or growth.item is None or growth.how not in _KEEPING or value.kind not in v.TENSOR_LIKE:
                 continue

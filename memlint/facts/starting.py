@@ -51,11 +51,16 @@ def _waits(scope: Scope) -> bool:
                 return True
             if isinstance(expr, n.Name) and expr.id in _WAITING:
                 return True
-            if isinstance(expr, n.Compare) and any(
-                isinstance(part, n.Call) and n.dotted(part.func) == "len" for part in n.walk(expr)
-            ):
+            if isinstance(expr, n.Compare) and any(_counts(method, part) for part in n.walk(expr)):
                 return True
     return False
+
+
+def _counts(scope: Scope, expr: n.Expr) -> bool:
+    """`len(workers)`, of something that the function adds to."""
+    if not isinstance(expr, n.Call) or n.dotted(expr.func) != "len" or len(expr.args) != 1:
+        return False
+    return n.dotted(expr.args[0]) in {n.dotted(growth.container) for growth in scope.events.growths}
 
 
 def _joins_text(attr: n.Attr) -> bool:

@@ -1,0 +1,131 @@
+"""Runs a program and weighs it: what it still holds at its end, and the most that was alive at one time.
+
+A mutant is a defect where it holds more graph nodes, more tensor bytes, more entries in its containers or more open
+files and threads than its original, or needed more tensor bytes at one time. Programs that say "cuda" are also run on
+torch's meta device, where what stays on the accelerator can be told from what was moved away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import io
+import multiprocessing
+import os
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SECONDS = 20
+"""Longer than any program runs: a mutant that takes longer waits for something that was taken out."""
+
+BYTES = 1024
+"""A difference of fewer bytes is left aside: numbers kept as 0-d tensors, the objects around tensors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """What one run came to. error: how it failed; the numbers are then nothing."""
+
+    nodes: int = 0
+    entries: int = 0
+    tensors: int = 0
+    accelerator: int = 0
+    peak: int = 0
+    handles: int = 0
+    error: str = ""
+
+    def excess(self, original: Weight) -> str:
+        """In what this run costs more than the original's; empty: in nothing."""
+        more = []
+        if self.nodes > original.nodes:
+            more.append(f"{self.nodes - original.nodes} more graph nodes held")
+        for what, mine, its in (
+            ("tensor bytes held", self.tensors, original.tensors),
+            ("bytes held on the accelerator", self.accelerator, original.accelerator),
+            ("tensor bytes at one time", self.peak, original.peak),
+        ):
+            if mine >= its + BYTES:
+                more.append(f"{mine - its} more {what}")
+        if self.entries > original.entries:
+            more.append(f"{self.entries - original.entries} more entries held")
+        if self.handles > original.handles:
+            more.append(f"{self.handles - original.handles} more files or threads open")
+        return ", ".join(more)
+
+
+def weigh(text: str) -> Weight:
+    """Run one program in this process."""
+    import torch
+
+    from tests.support import running
+    from tests.support.device import Accelerator
+    from tests.support.held import Held, held
+    from tests.support.meter import Meter
+
+    def run(file: Path, stand_in: str) -> tuple[Held, int, int, bool]:
+        before = _handles()
+        with running.forgetting_project(file.parent), Accelerator(stand_in) as device, Meter() as meter:
+            torch.manual_seed(0)
+            _, kept = running.load(file).run()
+        return held(kept), meter.peak, _handles() - before, device.used
+
+    here = os.getcwd()
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        file = Path(folder, "program.py")
+        file.write_text(text, encoding="utf-8")
+        os.chdir(folder)
+        try:
+            with _within(SECONDS):
+                on_cpu, peak, handles, used = run(file, "cpu")
+                on_accelerator = run(file, "meta")[0].accelerator if used else 0
+        except Exception as error:
+            return Weight(error=f"{type(error).__name__}: {error}"[:200])
+        finally:
+            os.chdir(here)
+            gc.collect()
+    return Weight(on_cpu.nodes, on_cpu.entries, on_cpu.accelerator + on_cpu.host, on_accelerator, peak, handles)
+
+
+def weigh_all(texts: Sequence[str], processes: int | None = None) -> list[Weight]:
+    """Run programs, several at a time, each worker process only so many: a mutant may leave things behind."""
+    import tests.support.running  # noqa: F401 - torch is imported once, before the processes part
+
+    way = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
+    with multiprocessing.get_context(way).Pool(processes, initializer=_one_thread, maxtasksperchild=20) as pool:
+        return pool.map(weigh, texts, chunksize=1)
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _handles() -> int:
+    """Files and threads of this process that are open or alive."""
+    files = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    return files + threading.active_count()
+
+
+@contextlib.contextmanager
+def _within(seconds: int) -> Iterator[None]:
+    """Raise TimeoutError after so many seconds, where the system has alarms."""
+
+    def ring(*_: Any) -> None:
+        raise TimeoutError(f"ran longer than {seconds} seconds")
+
+    if not hasattr(signal, "SIGALRM"):
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)

@@ -1,8 +1,9 @@
 """Runs a program and weighs it: what it still holds at its end, and the most that was alive at one time.
 
 A mutant is a defect where it holds more graph nodes, more tensor bytes, more entries in its containers or more open
-files and threads than its original, or needed more tensor bytes at one time. Programs that say "cuda" are also run on
-torch's meta device, where what stays on the accelerator can be told from what was moved away.
+files and threads than its original, or needed more tensor bytes at one time; without its no_grad also where autograd
+saved more for a backward pass. Programs that say "cuda" are also run on torch's meta device, where what stays on the
+accelerator can be told from what was moved away.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import os
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,7 @@ BYTES = 1024
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """What one run came to. error: how it failed; the numbers are then nothing."""
+    """What one run came to. error: how it failed; the numbers are then nothing. saved: counted only where asked for."""
 
     nodes: int = 0
     entries: int = 0
@@ -37,6 +39,7 @@ class Weight:
     accelerator: int = 0
     peak: int = 0
     handles: int = 0
+    saved: int = 0
     error: str = ""
 
     def excess(self, original: Weight) -> str:
@@ -48,6 +51,7 @@ class Weight:
             ("tensor bytes held", self.tensors, original.tensors),
             ("bytes held on the accelerator", self.accelerator, original.accelerator),
             ("tensor bytes at one time", self.peak, original.peak),
+            ("tensor bytes saved for backward", self.saved, original.saved if self.saved else 0),
         ):
             if mine >= its + BYTES:
                 more.append(f"{mine - its} more {what}")
@@ -58,7 +62,7 @@ class Weight:
         return ", ".join(more)
 
 
-def weigh(text: str) -> Weight:
+def weigh(text: str, with_saved: bool = False) -> Weight:
     """Run one program in this process."""
     import torch
 
@@ -83,27 +87,48 @@ def weigh(text: str) -> Weight:
             with _within(SECONDS):
                 on_cpu, peak, handles, used = run(file, "cpu")
                 on_accelerator = run(file, "meta")[0].accelerator if used else 0
+                saved = _saved_by(lambda: run(file, "cpu")) if with_saved else 0
         except Exception as error:
             return Weight(error=f"{type(error).__name__}: {error}"[:200])
         finally:
             os.chdir(here)
             gc.collect()
-    return Weight(on_cpu.nodes, on_cpu.entries, on_cpu.accelerator + on_cpu.host, on_accelerator, peak, handles)
+    return Weight(on_cpu.nodes, on_cpu.entries, on_cpu.accelerator + on_cpu.host, on_accelerator, peak, handles, saved)
 
 
-def weigh_all(texts: Sequence[str], processes: int | None = None) -> list[Weight]:
-    """Run programs, several at a time, each worker process only so many: a mutant may leave things behind."""
+def weigh_all(texts: Sequence[tuple[str, bool]], processes: int | None = None) -> list[Weight]:
+    """Run programs, several at a time, each worker process only so many: a mutant may leave things behind.
+
+    texts: each with whether what autograd saves is to be counted too, which takes another run.
+    """
     import tests.support.running  # noqa: F401 - torch is imported once, before the processes part
 
     way = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
     with multiprocessing.get_context(way).Pool(processes, initializer=_one_thread, maxtasksperchild=20) as pool:
-        return pool.map(weigh, texts, chunksize=1)
+        return pool.starmap(weigh, texts, chunksize=1)
 
 
 def _one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+    warnings.simplefilter("ignore")  # a mutant's warnings are nobody's concern
+
+
+def _saved_by(call: Callable[[], object]) -> int:
+    """The bytes of all tensors that autograd saves during a call."""
+    import torch
+
+    total = 0
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        nonlocal total
+        total += tensor.numel() * tensor.element_size()
+        return tensor.detach()  # the tensor itself could hold its own graph
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        call()
+    return total
 
 
 def _handles() -> int:

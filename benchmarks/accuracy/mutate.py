@@ -27,7 +27,9 @@ FINDS: dict[str, frozenset[str]] = {
     "limit": frozenset(
         {"bound-history", "bound-cache", "cap-spawn", "keep-only-last", "detach-kept-tensors", "snapshots-to-cpu"}
     ),
-    "release": frozenset({"release-before-reload", "release-the-owner", "bound-history", "bound-cache"}),
+    "release": frozenset(
+        {"release-before-reload", "release-the-owner", "bound-history", "bound-cache", "remove-hooks"}
+    ),
     "remove": frozenset({"remove-hooks", "close-resources"}),
     "weakref": frozenset({"break-cycles"}),
     "map-location": frozenset({"map-checkpoint"}),

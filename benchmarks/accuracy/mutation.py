@@ -75,7 +75,9 @@ def programs(folder: Path = PROGRAMS, processes: int | None = None, told: Callab
     texts = {file.name: file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.py"))}
     made = [(name, mutant) for name, text in texts.items() for mutant in mutants(text)]
     told(f"{len(texts)} programs, {len(made)} mutants: running them")
-    weights = weigh_all([*texts.values(), *(mutant.text for _, mutant in made)], processes)
+    runs = [(text, True) for text in texts.values()]
+    runs += [(mutant.text, mutant.operator == "no-grad") for _, mutant in made]
+    weights = weigh_all(runs, processes)
     originals = dict(zip(texts, weights, strict=False))
     failed = {name: weight.error for name, weight in originals.items() if weight.error}
     if failed:

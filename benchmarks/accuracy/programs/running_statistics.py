@@ -59,6 +59,7 @@ def frames(count, size=64, width=32):
         yield index * 0.1 + torch.randn(size, width)
 
 
+@torch.no_grad()
 def watch(model, stream, reservoir, every=5):
     corner, spread = None, 0.0
     for index, frame in enumerate(stream):
@@ -66,7 +67,7 @@ def watch(model, stream, reservoir, every=5):
         spread = 0.9 * spread + 0.1 * output.std().item()
         if index % every == 0:
             reservoir.offer(frame[::16])
-            corner = output[:2, :2].detach().clone()
+            corner = output[:2, :2].clone()
     return corner, spread
 
 

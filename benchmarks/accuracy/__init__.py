@@ -1,1 +1,1 @@
-"""How accurate memlint is, measured: on mutants of correct programs, on public packages, and on labelled real defects."""
+"""How accurate memlint is, measured: on mutants of correct programs, on public packages, on labelled defects."""

@@ -13,7 +13,6 @@ import json
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing import Pool
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,6 @@ WHOLE_FUNCTION = frozenset({"missing-no-grad", "unreleased-before-reload", "refe
 """Classes whose finding may stand anywhere in the function: the others' near the lines that the fix changed."""
 
 NEAR = 3
-BEFORE, AFTER = "before", "after"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,33 +76,30 @@ def load(file: Path) -> list[dict[str, Any]]:
     return [case for case in cases if case.get("static", "clear") != "specific"]
 
 
-def score(cases: Sequence[Mapping[str, Any]], mirrors: Path, package: bool, processes: int | None = None) -> list[Scored]:
+def score(
+    cases: Sequence[Mapping[str, Any]], mirrors: Path, package: bool, processes: int | None = None
+) -> list[Scored]:
     """Score cases. package: the file's whole top-level folder is checked with it, else the file alone."""
     by_repository: dict[str, list[Mapping[str, Any]]] = {}
     for case in cases:
         by_repository.setdefault(case["repo"], []).append(case)
     # One process for each repository: its commits have most files in common, which are then read once.
-    jobs = [(mirrors, group, package) for group in by_repository.values()]
-    with Pool(processes) as pool:
-        parts = pool.starmap(_score, sorted(jobs, key=lambda job: -len(job[1])), chunksize=1)
-    place = {case["id"]: number for number, case in enumerate(cases)}
-    return sorted((scored for part in parts for scored in part), key=lambda scored: place[scored.id])
+    groups = sorted(by_repository.values(), key=len, reverse=True)
+    parts = check.spread(_score, [(mirrors, group, package) for group in groups], processes)
+    return sorted((scored for part in parts for scored in part), key=lambda scored: (scored.klass, scored.id))
 
 
 def _score(mirrors: Path, cases: Sequence[Mapping[str, Any]], package: bool) -> list[Scored]:
     mirror = Mirror(mirrors / cases[0]["repo"].replace("/", "+") / "repo")
     scored = []
     for case in cases:
-        klass = case["class"]
+        klass, path = case["class"], case["path"]
         fitting = RULES.get(klass, frozenset()) | set(case.get("rule", ()))
         about = (case["id"], klass, case.get("static", "clear"), tuple(case.get("rule", ())))
         try:
             sides = [
-                at_the_place(case, lines, mirror.text(commit, case["path"]), mirror.check(commit, case["path"], package))
-                for commit, lines in (
-                    (case["parent_commit"], case["before_lines"]),
-                    (case["fix_commit"], case["after_lines"]),
-                )
+                at_the_place(klass, case[lines], mirror.text(case[at], path), mirror.check(case[at], path, package))
+                for at, lines in (("parent_commit", "before_lines"), ("fix_commit", "after_lines"))
             ]
         except (subprocess.CalledProcessError, FileNotFoundError, SyntaxError) as error:
             scored.append(Scored(*about, absent=f"{type(error).__name__}: {error}"[:200]))
@@ -115,14 +110,12 @@ def _score(mirrors: Path, cases: Sequence[Mapping[str, Any]], package: bool) -> 
     return scored
 
 
-def at_the_place(
-    case: Mapping[str, Any], lines: Sequence[int], text: bytes, said: Iterable[Said]
-) -> Iterator[Said]:
-    """The findings that stand where the case says."""
+def at_the_place(klass: str, lines: Sequence[int], text: bytes, said: Iterable[Said]) -> list[Said]:
+    """The findings that stand where a case says."""
     first, last = lines[0] - NEAR, lines[1] + NEAR
-    if case["class"] in WHOLE_FUNCTION:
+    if klass in WHOLE_FUNCTION:
         first, last = function_around(text, lines[0]) or (first, last)
-    return (finding for finding in said if first <= finding.line <= last)
+    return [finding for finding in said if first <= finding.line <= last]
 
 
 def function_around(text: bytes, line: int) -> tuple[int, int] | None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import gc
+import multiprocessing
 import posixpath
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from memlint import registry, suppress
 from memlint.engine import FileResult, judge, propose
 from memlint.project import Project
 from memlint.rule import Tier
 from memlint.source import Source, Unreadable
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -78,3 +82,11 @@ def check(files: Mapping[str, bytes]) -> list[Said]:
     folders = packages(files)
     results = [read(path, data, folders) for path, data in files.items()]
     return settle([result for result in results if result is not None])
+
+
+def spread(function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]], processes: int | None) -> list[Result]:
+    """What a function makes of each job's arguments, several at a time; with one process in this one."""
+    if processes == 1:
+        return [function(*job) for job in jobs]
+    with multiprocessing.Pool(processes) as pool:
+        return pool.starmap(function, jobs, chunksize=1)

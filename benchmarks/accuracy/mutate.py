@@ -46,6 +46,8 @@ BY_DEFINITION = frozenset({"map-location"})
 _CLEARING = ("clear", "reset", "zero")
 _TRIMMING = ("pop", "popleft", "popitem")
 _REMOVING = ("remove", "remove_hooks", "close", "unregister", "shutdown")
+_EMPTY_MAKERS = frozenset({"list", "dict", "set", "deque", "defaultdict", "Counter"})
+_NOTHING = "__import__('contextlib').nullcontext()"
 _NO_GRAD = frozenset({"no_grad", "inference_mode"})
 
 
@@ -146,7 +148,9 @@ def _cuts(tree: ast.Module, source: _Text, losses_only: bool) -> Iterator[Cut]:
 
 def _name(function: ast.expr) -> str:
     """The last name of what is called."""
-    return function.attr if isinstance(function, ast.Attribute) else function.id if isinstance(function, ast.Name) else ""
+    if isinstance(function, ast.Attribute):
+        return function.attr
+    return function.id if isinstance(function, ast.Name) else ""
 
 
 def _calls(node: ast.AST, source: _Text) -> Iterator[Cut]:
@@ -235,7 +239,7 @@ def _is_empty(value: ast.expr) -> bool:
         return not value.elts
     if isinstance(value, ast.Dict):
         return not value.keys
-    return isinstance(value, ast.Call) and _name(value.func) in ("list", "dict", "set", "deque", "defaultdict", "Counter")
+    return isinstance(value, ast.Call) and _name(value.func) in _EMPTY_MAKERS
 
 
 def _no_grad(node: ast.AST, source: _Text) -> Iterator[Cut]:
@@ -253,7 +257,7 @@ def _no_grad(node: ast.AST, source: _Text) -> Iterator[Cut]:
                 if len(node.items) == 1:
                     yield ("no-grad", node, source.start(node), source.end(call), "if True")
                 else:
-                    yield ("no-grad", node, source.start(call), source.end(call), "__import__('contextlib').nullcontext()")
+                    yield ("no-grad", node, source.start(call), source.end(call), _NOTHING)
 
 
 def _keywords(node: ast.AST, source: _Text) -> Iterator[Cut]:

@@ -6,7 +6,6 @@ import dataclasses
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing import Pool
 from pathlib import Path
 
 from benchmarks.accuracy import check
@@ -59,7 +58,8 @@ def verdict(operator: str, mutant: Weight, original: Weight) -> tuple[str, str]:
 def split(mutant: Mutant, path: str, before: Iterable[Said], after: Iterable[Said]) -> tuple[list[Said], list[Said]]:
     """The findings that are new in a mutant: those that fit what was taken out, and the others."""
     known = {(said.path, said.rule, said.line) for said in before}
-    fitting, other = [], []
+    fitting: list[Said] = []
+    other: list[Said] = []
     for said in after:
         if (said.path, said.rule, said.line) in known:
             continue
@@ -95,10 +95,10 @@ def programs(folder: Path = PROGRAMS, processes: int | None = None, told: Callab
 
 def packages(sources: Mapping[str, Mapping[str, bytes]], sample: int, processes: int | None = None) -> Outcome:
     """Public packages, each by its name and version: they can't be run here, so nothing tells a harmless mutant."""
-    with Pool(processes) as pool:
-        parts = pool.starmap(_package, [(name, files, sample) for name, files in sources.items()], chunksize=1)
+    parts = check.spread(_package, [(name, files, sample) for name, files in sources.items()], processes)
     lines = {name: number for part in parts for name, number in part.lines.items()}
-    return Outcome(lines, tuple(a for part in parts for a in part.alarms), tuple(j for part in parts for j in part.judged))
+    alarms = tuple(alarm for part in parts for alarm in part.alarms)
+    return Outcome(lines, alarms, tuple(mutant for part in parts for mutant in part.judged))
 
 
 def _package(name: str, files: Mapping[str, bytes], sample: int) -> Outcome:
@@ -114,9 +114,7 @@ def _package(name: str, files: Mapping[str, bytes], sample: int) -> Outcome:
         wanted = None if mutant.operator in ANYWHERE else frozenset({path})
         after = check.settle({**results, path: changed}.values(), wanted)
         fitting, other = split(mutant, path, before, after)
-        judged.append(
-            Judged(f"{name}: {path}", mutant.operator, mutant.line, UNRUN, "", tuple(fitting), tuple(other))
-        )
+        judged.append(Judged(f"{name}: {path}", mutant.operator, mutant.line, UNRUN, "", tuple(fitting), tuple(other)))
     lines = sum(_lines(data.decode("utf-8")) for data in files.values())
     renamed = tuple(dataclasses.replace(said, path=f"{name}: {said.path}") for said in before)
     return Outcome({name: lines}, renamed, tuple(judged))

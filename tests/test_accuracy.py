@@ -159,9 +159,10 @@ def test_a_graph_that_is_kept_weighs_more_than_a_number() -> None:
 
 @pytest.mark.needs_torch
 def test_what_stays_on_the_accelerator_is_seen() -> None:
-    text = "import torch\nx = torch.ones(9000, device='cuda')\ndef run():\n    return [], {}\n"
-    assert measure.weigh(text.format("[x]")).accelerator == 36000
-    assert measure.weigh(text.format("[x.cpu()]")).accelerator == 0
+    text = "import torch\ndef run():\n    x = torch.ones(9000, device='cuda')\n    return [], {}\n"
+    stays, moved = measure.weigh(text.format("[x]")), measure.weigh(text.format("[x.cpu()]"))
+    assert (stays.accelerator, stays.accelerator_peak) == (36000, 36000)
+    assert (moved.accelerator, moved.accelerator_peak) == (0, 36000)
 
 
 @pytest.mark.needs_torch

@@ -25,7 +25,7 @@ from typing import Any
 SECONDS = 20
 """Longer than any program runs: a mutant that takes longer waits for something that was taken out."""
 
-BYTES = 1024
+BYTES = 256
 """A difference of fewer bytes is left aside: numbers kept as 0-d tensors, the objects around tensors."""
 
 
@@ -38,6 +38,7 @@ class Weight:
     tensors: int = 0
     accelerator: int = 0
     peak: int = 0
+    accelerator_peak: int = 0
     handles: int = 0
     saved: int = 0
     error: str = ""
@@ -51,6 +52,7 @@ class Weight:
             ("tensor bytes held", self.tensors, original.tensors),
             ("bytes held on the accelerator", self.accelerator, original.accelerator),
             ("tensor bytes at one time", self.peak, original.peak),
+            ("bytes on the accelerator at one time", self.accelerator_peak, original.accelerator_peak),
             ("tensor bytes saved for backward", self.saved, original.saved if self.saved else 0),
         ):
             if mine >= its + BYTES:
@@ -71,12 +73,12 @@ def weigh(text: str, with_saved: bool = False) -> Weight:
     from tests.support.held import Held, held
     from tests.support.meter import Meter
 
-    def run(file: Path, stand_in: str) -> tuple[Held, int, int, bool]:
+    def run(file: Path, stand_in: str) -> tuple[Held, Meter, int, bool]:
         before = _handles()
         with running.forgetting_project(file.parent), Accelerator(stand_in) as device, Meter() as meter:
             torch.manual_seed(0)
             _, kept = running.load(file).run()
-        return held(kept), meter.peak, _handles() - before, device.used
+        return held(kept), meter, _handles() - before, device.used
 
     here = os.getcwd()
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
@@ -85,15 +87,24 @@ def weigh(text: str, with_saved: bool = False) -> Weight:
         os.chdir(folder)
         try:
             with _within(SECONDS):
-                on_cpu, peak, handles, used = run(file, "cpu")
-                on_accelerator = run(file, "meta")[0].accelerator if used else 0
+                on_cpu, meter, handles, used = run(file, "cpu")
+                on_meta, meta_meter, _, _ = run(file, "meta") if used else (Held(0, 0, 0, 0, 0), Meter(), 0, False)
                 saved = _saved_by(lambda: run(file, "cpu")) if with_saved else 0
         except Exception as error:
             return Weight(error=f"{type(error).__name__}: {error}"[:200])
         finally:
             os.chdir(here)
             gc.collect()
-    return Weight(on_cpu.nodes, on_cpu.entries, on_cpu.accelerator + on_cpu.host, on_accelerator, peak, handles, saved)
+    return Weight(
+        nodes=on_cpu.nodes,
+        entries=on_cpu.entries,
+        tensors=on_cpu.accelerator + on_cpu.host,
+        accelerator=on_meta.accelerator,
+        peak=meter.peak,
+        accelerator_peak=meta_meter.peak_on_accelerator,
+        handles=handles,
+        saved=saved,
+    )
 
 
 def weigh_all(texts: Sequence[tuple[str, bool]], processes: int | None = None) -> list[Weight]:

@@ -16,6 +16,7 @@ SHIPPED = [
     "LICENSE",
     "MANIFEST.in",
     "README.md",
+    "benchmarks",
     "docs",
     "examples",
     "fixers",

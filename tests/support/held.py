@@ -9,6 +9,7 @@ import functools
 import gc
 import sys
 import types
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -21,11 +22,16 @@ _SHARED = (type, types.ModuleType, types.BuiltinFunctionType, types.CodeType, ty
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Bytes kept alive. `accelerator` counts storages on any device but the CPU, `meta` among them."""
+    """Bytes kept alive. `accelerator` counts storages on any device but the CPU, `meta` among them.
+
+    nodes: how many nodes of autograd graphs. entries: how many things stand in lists, dicts, sets and deques.
+    """
 
     accelerator: int
     host: int
     objects: int
+    nodes: int
+    entries: int
 
     @property
     def total(self) -> int:
@@ -37,7 +43,7 @@ def held(kept: object) -> Held:
     """Count what `kept` keeps alive; everything once, however often it is referred to."""
     seen: dict[int, object] = {}  # holds the objects too: an id is only unique while its object lives
     storages: dict[int, torch.UntypedStorage] = {}
-    objects = 0
+    objects = nodes = entries = 0
     waiting: list[Any] = [kept]
     while waiting:
         item = waiting.pop()
@@ -49,16 +55,20 @@ def held(kept: object) -> Held:
             storages[storage._cdata] = storage
             waiting += [item.grad if item.is_leaf else None, item.grad_fn, item._base, item.__dict__]
         elif _is_graph_node(item):
+            nodes += 1
             waiting += _saved(item)
             waiting += [following for following, _ in item.next_functions]
         else:
             objects += sys.getsizeof(item)
+            entries += len(item) if isinstance(item, (list, dict, set, deque)) else 0
             waiting += _referred(item)
     on_host = {key for key, storage in storages.items() if storage.device.type == "cpu"}
     return Held(
         accelerator=sum(storage.nbytes() for key, storage in storages.items() if key not in on_host),
         host=sum(storages[key].nbytes() for key in on_host),
         objects=objects,
+        nodes=nodes,
+        entries=entries,
     )
 
 

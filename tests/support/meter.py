@@ -11,13 +11,18 @@ from torch.utils._pytree import tree_leaves
 
 
 class Meter(TorchDispatchMode):
-    """Counts while its context is open: `operations` run, `peak` bytes of storages made here and alive together."""
+    """Counts while its context is open: `operations` run, `peak` bytes of storages made here and alive together.
+
+    peak_on_accelerator: the same of those on any device but the CPU, `meta` among them.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.operations = 0
         self.peak = 0
+        self.peak_on_accelerator = 0
         self._alive: dict[int, int] = {}
+        self._on_accelerator: dict[int, int] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.operations += 1
@@ -27,6 +32,7 @@ class Meter(TorchDispatchMode):
             if isinstance(value, torch.Tensor) and self._key(value) not in before:
                 self._watch(value.untyped_storage())
         self.peak = max(self.peak, sum(self._alive.values()))
+        self.peak_on_accelerator = max(self.peak_on_accelerator, sum(self._on_accelerator.values()))
         return result
 
     @staticmethod
@@ -38,3 +44,6 @@ class Meter(TorchDispatchMode):
         if key not in self._alive:
             self._alive[key] = storage.nbytes()
             weakref.finalize(storage, self._alive.pop, key, None)
+            if storage.device.type != "cpu":
+                self._on_accelerator[key] = storage.nbytes()
+                weakref.finalize(storage, self._on_accelerator.pop, key, None)

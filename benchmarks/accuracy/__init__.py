@@ -1,0 +1,1 @@
+"""How accurate memlint is, measured: on mutants of correct programs, on public packages, on labelled defects."""

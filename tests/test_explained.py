@@ -147,6 +147,15 @@ def test_what_is_unknown_and_what_would_settle_it(name: str) -> None:
     assert finding.unknowns == unknowns
 
 
+def test_how_much_each_step_adds() -> None:
+    code = (
+        "import torch\ndef windows(values):\n    parts = []\n    for value in values:\n"
+        "        parts.append(torch.full((16, 8), 0.5, device='cuda') * 2.0)\n    return torch.cat(parts).cpu()\n"
+    )
+    (finding,) = found(a=code)
+    assert chain(finding)[0][2] == "appended on the device where it was computed, about 512 bytes: [16, 8] float32"
+
+
 def test_a_question_that_nothing_in_the_source_answers_is_for_a_measurement() -> None:
     proposal = Proposal("It grows.", Place("a.py", 1, 1, 1, 2), None, conditions=(Open("whether it matters"),))
     judged = engine.judge(proposal, Project([]))

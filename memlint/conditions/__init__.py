@@ -1,0 +1,61 @@
+"""The questions that rules may leave to the project."""
+
+from __future__ import annotations
+
+from memlint.conditions.containers import (
+    MadeSomewhere,
+    MovedLater,
+    NothingBoundsCache,
+    NothingTrims,
+    OnlyEndsRead,
+    ReadHereOnly,
+)
+from memlint.conditions.grads import (
+    CalleeKeeps,
+    CalleeKeepsGrad,
+    CalleeTrains,
+    HelpersKeepGrad,
+    NotFrozen,
+    NothingTrainsOn,
+    NoTrainingReached,
+    SomeCallerPassesGraph,
+    SomeCallerWithGrad,
+)
+from memlint.conditions.kinds import GivenTensor, Heavy, IsModule, IsModuleAttribute, IsModuleClass, MadeAnew
+from memlint.conditions.meant import Open
+from memlint.conditions.ranges import DemandsRange
+from memlint.conditions.running import CalledEachStep, PerStep, RunsAgain, TrainedInALoop
+from memlint.conditions.states import CutsGraphs, KeepsStateGraph, NothingResets
+
+__all__ = [
+    "CalledEachStep",
+    "CalleeKeeps",
+    "CalleeKeepsGrad",
+    "CalleeTrains",
+    "CutsGraphs",
+    "DemandsRange",
+    "GivenTensor",
+    "Heavy",
+    "HelpersKeepGrad",
+    "IsModule",
+    "IsModuleAttribute",
+    "IsModuleClass",
+    "KeepsStateGraph",
+    "MadeAnew",
+    "MadeSomewhere",
+    "MovedLater",
+    "NoTrainingReached",
+    "NotFrozen",
+    "NothingBoundsCache",
+    "NothingResets",
+    "NothingTrainsOn",
+    "NothingTrims",
+    "OnlyEndsRead",
+    "Open",
+    "PerStep",
+    "ReadHereOnly",
+    "RunsAgain",
+    "SomeCallerPassesGraph",
+    "SomeCallerWithGrad",
+    "TrainedInALoop",
+]

@@ -1,0 +1,89 @@
+"""How often a function runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from memlint.facts.scopes import MODULE_BODY
+from memlint.facts.summary import FunctionId
+from memlint.project import REFUTED, Project, holds, unknown
+from memlint.rule import Answer, Reason
+
+
+@dataclass(frozen=True, slots=True)
+class PerStep:
+    """The function runs once per step."""
+
+    function: FunctionId
+    any_loop: bool = False
+    uncalled: bool = False
+
+    def settle(self, project: Project) -> Answer:
+        """By the call graph; a function that no loop is seen to repeat is taken not to.
+
+        uncalled: unless nothing is seen to call it at all.
+        """
+        proof = f"list `{self.function[1]}` under `step-functions`"
+        if self.function in project.per_step:
+            return holds(*project.why(self.function, project.per_step))
+        if self.function in project.in_some_loop and self.any_loop:
+            reasons = project.why(self.function, project.in_some_loop)
+            return unknown("whether that loop runs for long", *reasons, would_prove=proof)
+        if self.uncalled and not project.callers.get(self.function):
+            return unknown(f"whether `{self.function[1]}` is called in each step", would_prove=proof)
+        return REFUTED
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedInALoop:
+    """The function is called again and again by code that trains."""
+
+    function: FunctionId
+
+    def settle(self, project: Project) -> Answer:
+        """Holds where such a loop is known; refuted where no caller with gradients on repeats it."""
+        callers = [c for c in project.callers.get(self.function, ()) if c.sure and project.grad_on(c.call)]
+        for caller in callers:
+            if caller.call.repeats and project.functions[caller.function].trains:
+                return holds(Reason(caller.call.spot, f"`{self.function[1]}` is called in a training loop here"))
+        if self.function in project.per_step:
+            return unknown("whether gradients are on, and how many steps follow each other without a reset")
+        return REFUTED
+
+
+@dataclass(frozen=True, slots=True)
+class CalledEachStep:
+    """A loop that trains calls the function in each pass, directly or by way of functions that have no loops."""
+
+    function: FunctionId
+
+    def settle(self, project: Project) -> Answer:
+        """Refuted where no such loop is known: a function that runs once per epoch may clear what it likes."""
+        todo, seen = [self.function], {self.function}
+        while todo:
+            for caller in project.callers.get(todo.pop(), ()):
+                trains = project.functions[caller.function].trains
+                if caller.sure and caller.call.repeats and trains:
+                    return holds(Reason(caller.call.spot, "called in a training loop here"))
+                quiet = not any(call.loops or call.repeats for call in project.functions[caller.function].calls)
+                if caller.sure and quiet and caller.function not in seen:
+                    seen.add(caller.function)
+                    todo.append(caller.function)
+        return REFUTED
+
+
+@dataclass(frozen=True, slots=True)
+class RunsAgain:
+    """The function runs more than once."""
+
+    function: FunctionId
+
+    def settle(self, project: Project) -> Answer:
+        """By the call graph; refuted where scripts call it, each at its top and outside of loops."""
+        found = project.per_step.get(self.function) or project.in_some_loop.get(self.function)
+        if found is not None:
+            return holds(found)
+        callers = project.callers.get(self.function, ())
+        if callers and all(c.function[1] == MODULE_BODY and c.sure for c in callers):
+            return REFUTED
+        return unknown("whether the function runs more than once")

@@ -148,7 +148,12 @@ class Binding(Fields):
             self.shrink(f"{base.holder}[]" if base.holder else "", "rebind", self.stmt)
         elif base.kind == v.DICT and base.holder:
             self.grow(base.holder, "setitem", self.stmt, target.value, source, value, target.index)
+        entries = v.entries_of(base)
         self.keep(target.value, base, value, self.stmt)
+        if entries is not None and isinstance(target.index, n.Const) and isinstance(target.index.value, str):
+            grown = v.keyed({**entries, target.index.value: value.but(source="")})
+            if name in self.env and self.env[name].kind == v.DICT and "." not in name:
+                self.env[name] = grown.but(holder=self.env[name].holder, source=base.source)
 
     def _augment(self, stmt: n.Augment) -> None:
         old = self.eval(stmt.target)

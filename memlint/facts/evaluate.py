@@ -195,6 +195,9 @@ class Evaluator(Calls):
             values.append(self.eval(value))
             if key is not None:
                 self.entry(expr, value, values[-1])
+        keys = [key.value if isinstance(key, n.Const) else None for key, _ in expr.entries]
+        if keys and all(isinstance(key, str) for key in keys):
+            return v.keyed({str(key): value for key, value in zip(keys, values, strict=True)})
         return Value(v.DICT, item=_inside(values))
 
     def _comprehension(self, expr: n.Comprehension) -> Value:
@@ -211,7 +214,7 @@ class Evaluator(Calls):
 
     def items_of(self, value: Value) -> Value:
         """What iterating over a value gives."""
-        if value.parts is not None:
+        if value.parts is not None and value.kind != v.DICT:
             return v.widest(list(value.parts))
         if value.kind in v.CONTAINERS or value.item is not None:
             item = value.item or ANYTHING
@@ -242,7 +245,7 @@ class Evaluator(Calls):
                 return base.but(holder="", parts=None, item=item.but(drawn=drawn) if item else None, drawn=drawn)
             if base.item is None or base.item.kind not in v.CONTAINERS:
                 self.read(base.holder, "index", expr)
-            return self.items_of(base)
+            return self.entry_of(base, index)
         if base.kind in v.TENSOR_LIKE or base.origins:
             several = isinstance(expr.index, n.Sequence)
             view = self._part_of(expr) if base.kind == v.TENSOR or base.kind == v.OUTPUT and several else base.view
@@ -250,6 +253,12 @@ class Evaluator(Calls):
             return base.but(zero_d=False, source=n.dotted(expr.value), parts=None, view=view, size=size)
         holder = f"{base.holder}[]" if base.holder else ""
         return Value(holder=holder, device=base.device, sums=base.sums, drawn=base.drawn)
+
+    def entry_of(self, container: Value, key: Value) -> Value:
+        """What a container holds under a key: one entry where its keys are known, else any."""
+        entries = v.entries_of(container) or {}
+        item = entries.get(key.const) if isinstance(key.const, str) else None
+        return self.items_of(container if item is None else container.but(item=item, parts=None, const=None))
 
     def _part_of(self, expr: n.Item) -> str:
         """The source of the tensor that `x[0]` or `x[:, -1]` takes a small part of and goes on sharing, else ""."""

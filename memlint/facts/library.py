@@ -157,6 +157,8 @@ class Library(Recorder):
         if kind == "dict":
             for (_, written), (_, value) in zip(expr.keywords, keywords, strict=True):
                 self.entry(expr, written, value)
+        if kind == "dict" and values and not args and all(name != "**" for name, _ in keywords):
+            return v.keyed(dict(keywords))
         if kind == "dict" and values:
             item = v.widest(values)
         bound = (
@@ -166,6 +168,9 @@ class Library(Recorder):
         return Value(kind, item=item, const="bounded" if bounded else None)
 
     def items_of(self, value: Value) -> Value:
+        raise NotImplementedError
+
+    def entry_of(self, container: Value, key: Value) -> Value:
         raise NotImplementedError
 
     # -- builtins ------------------------------------------------------------------------------------------------

@@ -186,7 +186,8 @@ class Methods(Library):
             parts = Value(v.TUPLE, parts=(ANYTHING, inside))
             return Value(v.LIST, item=parts if method == "items" else inside)
         if method in ("get", "setdefault"):
-            return v.join(self.items_of(receiver), args[1] if len(args) > 1 else ANYTHING)
+            entry = self.entry_of(receiver, args[0]) if args else self.items_of(receiver)
+            return v.join(entry, args[1] if len(args) > 1 else ANYTHING)
         if method == "copy":
             return receiver.but(holder="")
         if method == "update" and args:
@@ -296,4 +297,6 @@ def _with_inside(value: Value, container: n.Expr, added: Value) -> Value:
         return value.but(item=_with_inside(value.item, container.value, added))
     if value.kind in v.TENSOR_LIKE:
         return v.join(value, added).but(kind=value.kind, holder=value.holder)
+    if v.entries_of(value) is not None:
+        value = value.but(parts=None, const=None)
     return value.but(item=v.joined(value.item, added.but(source="", holder=added.holder)))

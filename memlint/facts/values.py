@@ -53,7 +53,8 @@ class Value(NamedTuple):
     sums: ids of the additions (in this function) of which it is the raw, unlimited result.
     gathered: the identity of the list that it was concatenated from.
     holder: the identity of a container, see `memlint.facts.containers`.
-    item: what a container holds; for a tensor, unused. parts: the values of a tuple by position.
+    item: what a container holds; for a tensor, unused. parts: the values of a tuple by position, or of a dict whose
+    keys are all known: `const` then names them, see `keyed`.
     zero_d: a tensor without dimensions. view: the source of the larger tensor whose storage it shares.
     integral: a tensor of whole numbers. frozen: a module whose parameters need no gradients.
     drawn: the identities of the containers, running sums, attributes and parameters that it was computed from.
@@ -171,6 +172,19 @@ def sums_of(value: Value) -> frozenset[int]:
     for part in value.parts or ():
         ids |= sums_of(part)
     return ids
+
+
+def keyed(entries: dict[str, Value]) -> Value:
+    """A dict whose entries are known one by one."""
+    values = tuple(entries.values())
+    return Value(DICT, item=widest(list(values)) if values else None, parts=values, const=("keys", *entries))
+
+
+def entries_of(value: Value) -> dict[str, Value] | None:
+    """The entries of such a dict, None for any other value."""
+    if value.kind != DICT or value.parts is None or not isinstance(value.const, tuple):
+        return None
+    return dict(zip(value.const[1:], value.parts, strict=True))
 
 
 def drawn_of(value: Value) -> frozenset[str]:

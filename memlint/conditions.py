@@ -267,7 +267,7 @@ _NOWHERE = Spot("", 0, "", 0)
 def _call(name: str, path: str, receiver: str, on_self: bool) -> Call:
     """A call as far as it takes to find the function that it means."""
     last = name.rpartition(".")[2]
-    return Call(last, path, receiver, on_self, "", (), False, False, False, False, _NOWHERE, (), ())
+    return Call(last, path, receiver, on_self, "", (), False, False, False, False, False, _NOWHERE, (), ())
 
 
 @dataclass(frozen=True, slots=True)

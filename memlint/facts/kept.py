@@ -9,7 +9,7 @@ from memlint.facts import FileFacts, Scope
 from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts import values as v
-from memlint.facts.events import CONSTANT, DATA, OFF, REPEATING, STRUCTURE, CallSite, Draw, Growth, Loop
+from memlint.facts.events import CONSTANT, DATA, EPOCH, OFF, REPEATING, STRUCTURE, CallSite, Draw, Growth, Loop
 from memlint.facts.histories import key_moves_on
 from memlint.facts.values import Value
 
@@ -142,6 +142,8 @@ def _local(scope: Scope, growth: Growth, outer: list[Loop], here: list[Draw], ra
         reasons: list[tuple[object, str]] = [(around.node, f"each run of `{scope.name}` adds a graph")]
         return Kept(scope, growth, True, True, reasons)
     outer = _steps(outer)
+    if outer and outer[-1].kind == EPOCH and _last_of_epoch(scope, growth):
+        return Kept(scope, growth, True, True, [(_head(outer[-1]), "each epoch adds what is left of its last graph")])
     if not outer or outer[-1].kind not in REPEATING:
         return None
     loop = outer[-1]
@@ -156,6 +158,16 @@ def _local(scope: Scope, growth: Growth, outer: list[Loop], here: list[Draw], ra
     if not escapes and (ends or loop.kind != DATA):
         return Kept(scope, growth, False, True, reasons)
     return None
+
+
+def _last_of_epoch(scope: Scope, growth: Growth) -> bool:
+    """Whether the loss of the last step is kept when the loop over the steps is done."""
+    names = {n.dotted(growth.item)} - {""} if growth.item is not None else set()
+    return any(
+        names & backward.names and backward.loops[: len(growth.loops)] == growth.loops != backward.loops
+        for backward in scope.events.backwards
+        if not backward.keeps_graph
+    )
 
 
 def _repeated_by(scope: Scope, growth: Growth) -> CallSite | None:

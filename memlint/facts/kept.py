@@ -60,13 +60,17 @@ def _decided(scope: Scope, growth: Growth) -> bool:
 
 @dataclass(slots=True, eq=False)
 class HandedOver:
-    """A value with a graph is given, in a step loop, to something that may keep it. argument: its position or name."""
+    """A value with a graph is given, in a step loop, to something that may keep it.
+
+    argument: its position or name. structure: it may be something else than a tensor.
+    """
 
     scope: Scope
     site: CallSite
     argument: int | str
     node: n.Expr
     ran: bool
+    structure: bool
 
 
 def handed_over(facts: FileFacts) -> Iterator[HandedOver]:
@@ -88,7 +92,30 @@ def handed_over(facts: FileFacts) -> Iterator[HandedOver]:
                 if v.attached(value) and value.kind not in (v.MODULE, v.OPTIMIZER, v.OBJECT):
                     node = site.node.args[argument] if isinstance(argument, int) else dict(site.node.keywords)[argument]
                     ran = _ran(scope, n.mentioned(node), v.graph_of(value), site.loops)
-                    yield HandedOver(scope, site, argument, node, ran)
+                    structure = value.kind != v.TENSOR or _may_be_number(scope, node)
+                    yield HandedOver(scope, site, argument, node, ran, structure)
+
+
+def is_tensor(scope: Scope, growth: Growth) -> bool:
+    """Whether what is kept is surely one tensor, and no dict, list or, now and then, a number."""
+    value, item = growth.value, growth.item
+    if value.kind != v.TENSOR or value.grad != v.ATTACHED or growth.how in ("extend", "augment") or item is None:
+        return False
+    return not isinstance(item, (n.Sequence, n.Mapping, n.Comprehension)) and not _may_be_number(scope, item)
+
+
+def _may_be_number(scope: Scope, item: n.Expr) -> bool:
+    """`loss if step else 0.0`, or a name that starts as a number and that no backward pass starts from."""
+    if isinstance(item, (n.Choice, n.Logic)):
+        return True
+    names = n.mentioned(item)
+    if any(names & backward.names and len(backward.names) == 1 for backward in scope.events.backwards):
+        return False
+    return any(
+        isinstance(stmt.value, n.Const) and names & {n.dotted(target) for target in stmt.targets}
+        for stmt in n.statements(scope.body)
+        if isinstance(stmt, n.Assign)
+    )
 
 
 def kept_parameters(scope: Scope) -> Iterator[tuple[str, int]]:
@@ -116,6 +143,9 @@ def _judge(scope: Scope, growth: Growth, here: list[Draw], elsewhere: list[Draw]
         return None
     if growth.holder.startswith("local:"):
         return _local(scope, growth, outer, here, ran) if sure else None
+    if growth.holder.startswith(("param:", "attr:")) and ran and sure and _steps(outer):
+        question = f"whether `{n.dotted(growth.container) or n.root(growth.container)}` is a plain list"
+        return Kept(scope, growth, True, _steps(outer)[-1].kind in REPEATING, question=question)
     if not growth.holder.startswith(("class:", "module:")):
         return None
     # Of a parameter nothing else is known: only a `.detach()` further on says that it had a graph.

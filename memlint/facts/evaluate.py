@@ -78,7 +78,8 @@ class Evaluator(Calls):
         if base.kind in v.TENSOR_LIKE or base.origins:
             if expr.attr in ("T", "mT", "H", "real", "imag"):
                 return base.but(size=None)
-            return base.but(kind=v.TENSOR if base.kind == v.TENSOR else v.OUTPUT, source=text, parts=None, size=None)
+            kind = v.TENSOR if base.kind == v.TENSOR else v.OUTPUT
+            return _part(base).but(kind=kind, source=text, parts=None, size=None)
         cls = self.file.classes.get(base.path.rpartition(".")[2]) if base.kind == v.OBJECT else None
         known = cls.attribute(expr.attr, self.file.classes) if cls is not None else ANYTHING
         holder = f"attr:{expr.attr}"
@@ -225,7 +226,7 @@ class Evaluator(Calls):
         if value.kind in v.TENSOR_LIKE or value.origins:
             rows = value.size.shape[1:] if value.size is not None and value.size.shape else None
             size = value.size._replace(shape=rows) if value.size is not None and rows is not None else None
-            return value.but(source="", kind=value.kind or v.UNKNOWN, size=size)
+            return _part(value).but(source="", kind=value.kind or v.UNKNOWN, size=size)
         return Value(holder=f"{value.holder}[]" if value.holder else "", drawn=v.drawn_of(value))
 
     def _item(self, expr: n.Item) -> Value:
@@ -250,6 +251,7 @@ class Evaluator(Calls):
             several = isinstance(expr.index, n.Sequence)
             view = self._part_of(expr) if base.kind == v.TENSOR or base.kind == v.OUTPUT and several else base.view
             size = shapes.item_of(base.size, expr.index, self.number) if base.size is not None else None
+            base = base if several or isinstance(expr.index, n.Slice) else _part(base)
             return base.but(zero_d=False, source=n.dotted(expr.value), parts=None, view=view, size=size)
         holder = f"{base.holder}[]" if base.holder else ""
         return Value(holder=holder, device=base.device, sums=base.sums, drawn=base.drawn)
@@ -329,6 +331,11 @@ def _mixes(left: n.Expr, right: n.Expr) -> bool:
     ]
     names = [n.dotted(part) for side in (left, right) for part in n.walk(side)]
     return any(weight and names.count(weight) > 1 for weight in weights)
+
+
+def _part(whole: Value) -> Value:
+    """A part of what an unknown call gave: the whole has a graph, of its parts some may be counts or labels."""
+    return whole.but(grad="") if whole.kind == v.UNKNOWN and whole.grad == v.ATTACHED else whole
 
 
 def _grad_of(left: Value, right: Value) -> str:

@@ -274,8 +274,10 @@ class Methods(Library):
             return Value(v.OUTPUT, device=callee.device, grad=v.DETACHED if self.mode == OFF else "")
         event = self.forward(expr, receiver, certain, why, parameter=parameter, question=question)
         origins = graph | {event.id}
-        return Value(v.OUTPUT if certain else v.UNKNOWN, device=callee.device, grad=v.ATTACHED if certain else "",
-                     origins=origins)  # fmt: skip
+        # A backward pass that runs through the whole of it shows in a loop's second reading that it has a graph.
+        ran = any(use.how == "trained" for use in event.uses)
+        return Value(v.OUTPUT if certain else v.UNKNOWN, device=callee.device,
+                     grad=v.ATTACHED if certain or ran else "", origins=origins)  # fmt: skip
 
 
 def is_plain(value: Value) -> bool:

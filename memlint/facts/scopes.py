@@ -285,8 +285,10 @@ def learn_hints(scope: Scope, names: Names) -> None:
     for expr in n.every(scope.body):
         if isinstance(expr, n.Call) and isinstance(expr.func, n.Attr):
             hint = _hint(expr.func.attr, expr)
-            if hint is not None and others and expr.func.attr == "backward" and expr.args:
-                _note(scope, n.dotted(expr.args[0]), hint)  # `accelerator.backward(loss)`
+            if expr.func.attr in _BACKWARD and expr.args and _starts_from_argument(scope, expr, names, others):
+                _note(scope, n.dotted(expr.args[0]), _A_LOSS)
+            elif expr.func.attr == "backward":
+                _note(scope, *_scaled(expr.func.value))
             elif hint is not None:
                 _note(scope, n.dotted(expr.func.value), hint)
             if expr.func.attr == "grad" and len(expr.args) > 1 and names.path(n.dotted(expr.func)) in k.BACKWARD_PATHS:
@@ -296,10 +298,43 @@ def learn_hints(scope: Scope, names: Names) -> None:
                 names.hooked.add(n.dotted(expr.args[0]).rpartition(".")[2])
 
 
+_A_LOSS = Value(v.TENSOR, grad=v.ATTACHED, zero_d=True)
+_BACKWARD = frozenset({"backward", "manual_backward", "scale_loss"})
+
+
+def _starts_from_argument(scope: Scope, call: n.Call, names: Names, others: bool) -> bool:
+    """Whether it is the argument that is run back, as in `accelerator.backward(loss)`, and not a gradient.
+
+    Where no package says so: the object is handed in or lies on self, and what it takes is computed here.
+    """
+    assert isinstance(call.func, n.Attr)
+    text = n.dotted(call.func)
+    if others or call.func.attr != "backward" or names.path(text) in k.BACKWARD_PATHS:
+        return True
+    loss, first = n.dotted(call.args[0]), text.partition(".")[0]
+    owner = n.dotted(call.func.value)
+    if loss not in scope.local_names or loss in scope.params or not owner:
+        return False
+    return "." in owner and first == scope.self_name or first in scope.params and "." not in owner
+
+
+def _scaled(start: n.Expr) -> tuple[str, Value]:
+    """What a backward pass starts from at bottom: the `loss` of `loss / 4`, `loss.mean()`, `scaler.scale(loss)`."""
+    hint = _A_LOSS
+    while True:
+        method = start.func if isinstance(start, n.Call) and isinstance(start.func, n.Attr) else None
+        if isinstance(start, n.Binary) and start.op == "Divide":
+            start = start.left
+        elif method is not None and isinstance(start, n.Call) and method.attr in ("scale", "scale_loss") and start.args:
+            start = start.args[0]
+        elif method is not None and method.attr in ("mean", "sum"):
+            start, hint = method.value, Value(v.TENSOR, grad=v.ATTACHED)
+        else:
+            return n.dotted(start), hint
+
+
 def _hint(method: str, call: n.Call) -> Value | None:
     plain = not call.args and not call.keywords
-    if method == "backward":
-        return Value(v.TENSOR, grad=v.ATTACHED, zero_d=True)
     if method in k.MODULE_METHODS or method == "eval" and plain or method == "forward" and not plain:
         return Value(v.MODULE)
     if method == "train" and (plain or len(call.args) == 1 and isinstance(call.args[0], n.Const)) and not call.keywords:

@@ -99,7 +99,11 @@ def _is_tensor(scope: Scope, growth: Growth) -> bool:
 def _kept_twice(scope: Scope, growth: Growth) -> bool:
     """Whether another container of the function gets the same value: letting go of it here frees nothing."""
     name = n.dotted(growth.item) if growth.item is not None else ""
-    others = [o.item for o in scope.events.growths if o.holder != growth.holder and o.item is not None]
+    others = [
+        other.item
+        for other in scope.events.growths
+        if other.holder != growth.holder and other.item is not None and other.how != "accumulate"
+    ]
     return bool(name) and any(name in n.mentioned(item) for item in others)
 
 

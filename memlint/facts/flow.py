@@ -44,6 +44,7 @@ class Flow(Binding):
             self.env[name] = self._parameter(name)
         declared, self.scope.returns = self.scope.returns, ANYTHING
         self.block(self.scope.body)
+        self.scope.env = self.env  # as functions inside see it
         if not self.scope.returns.kind:
             self.scope.returns = v.join(declared, self.scope.returns)
 

@@ -63,7 +63,7 @@ def _by_row(growth: Growth) -> bool:
 def _stored_too(scope: Scope, growth: Growth, whole: str) -> bool:
     """Whether the function stores the whole tensor, or another part of it, as well."""
     name = whole.partition(".")[0].partition("[")[0]
-    others = [o for o in scope.events.growths if o is not growth and o.item is not None]
+    others = [o for o in scope.events.growths if o is not growth and o.item is not None and o.how != "accumulate"]
     if any(name in n.mentioned(other.item) or other.value.view == whole for other in others if other.item is not None):
         return True
     for stmt in n.statements(scope.body):

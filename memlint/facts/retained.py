@@ -248,7 +248,8 @@ def _of_loop(facts: FileFacts, scope: Scope, head: n.For, found: Retained) -> st
         return ""
     text = n.dotted(expr)
     value = scope.env.get(text)
-    if value is not None and value.kind in v.CONTAINERS and value.grad != v.DETACHED:
+    given = text in scope.params
+    if value is not None and value.kind in v.CONTAINERS and value.grad != v.DETACHED and not given:
         return None  # a list that this function has filled, with what it may
     return ""
 

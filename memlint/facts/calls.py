@@ -126,9 +126,16 @@ class Calls(Methods):
             if own.events.backwards:
                 self.note_step()
             return _carrying(own.returns, value.origins, drawn).but(holder="", source="")
+        makes = text.rpartition(".")[2][:1].isupper()  # an object that keeps the module for later
         given = next((a.source for a in args if a.kind == v.MODULE and a.source and len(args) > 1), "")
         walks_layers = bool(self.loops) and self.loops[-1].kind == STRUCTURE
-        if given and not path.startswith(k.NEUTRAL_PACKAGES) and given != self.scope.self_name and not walks_layers:
+        if (
+            given
+            and not makes
+            and not path.startswith(k.NEUTRAL_PACKAGES)
+            and given != self.scope.self_name
+            and not walks_layers
+        ):
             why = f"`{given}` is handed to `{text}` together with its input"
             value = self._forward(expr, given, False, why, graph, callee, question=f"whether `{text}` runs `{given}`")
             for origin in value.origins - graph:
@@ -174,7 +181,7 @@ class Calls(Methods):
     def _may_be_module(self, expr: n.Call, text: str, on_self: bool) -> bool:
         """Whether an unknown callee is worth watching: what is done with its result may prove it a module."""
         method = text.rpartition(".")[2]
-        if not (expr.args or expr.keywords):
+        if not (expr.args or expr.keywords) or method.startswith("__"):
             return False
         if not self.file.uses_torch or text in k.CONTAINER_PATHS or method in k.MODULE_PLAIN_METHODS | k.PLAIN_METHODS:
             return False

@@ -368,7 +368,9 @@ def _with_hint(value: Value, hint: Value | None) -> Value:
         return value
     if hint.kind == v.MODULE and value.origins:
         return value
-    return value.but(kind=hint.kind, grad=value.grad or hint.grad, zero_d=hint.zero_d or value.zero_d, path="")
+    # The class, in another file, of what is used as a module is still that class.
+    path = value.path if hint.kind == v.MODULE and value.path.rpartition(".")[2][:1].isupper() else ""
+    return value.but(kind=hint.kind, grad=value.grad or hint.grad, zero_d=hint.zero_d or value.zero_d, path=path)
 
 
 _HANDLERS: dict[type, Any] = {

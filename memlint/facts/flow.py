@@ -189,6 +189,8 @@ class Flow(Binding):
             value = self.eval(found.subject)
             if value.zero_d or not (value.kind == v.TENSOR or found.whole):
                 continue  # a loss that is watched, or a plain number's own test
+            if isinstance(found.subject, n.Binary):
+                continue  # a sum that is made for the test: nothing moves there
             bound = self.file.text(found.bound).strip()
             low, high = (bound, "") if found.is_low else ("", bound)
             if found.symmetric:

@@ -97,7 +97,11 @@ class Library(Recorder):
             graph |= v.graph_of(out)
             if last in k.LIMITING and out.source in self.env:
                 self.env[out.source] = out.but(sums=v.NO_IDS)
+        if path.startswith("torch.utils.tensorboard."):
+            return Value(path=path)
         if path.startswith(("torch.cuda.", "torch.backends.", "torch.distributed.", "torch.utils.")):
+            for arg in args:
+                self.read(arg.holder, "passed", expr)
             return ANYTHING
         if path.startswith("torch.distributions."):
             return Value(
@@ -107,6 +111,8 @@ class Library(Recorder):
             grad = v.ATTACHED if named.get("requires_grad", ANYTHING).const is True else v.DETACHED
             if last in ("tensor", "as_tensor"):
                 self.use(graph, "consumed", expr, f"{last}()")
+            if path.removeprefix("torch.") in k.CREATORS_ON_CPU:
+                device = v.CPU
             return Value(v.TENSOR, grad=grad, device=device, integral=last in k.WHOLE)
         if last == "save":
             self.use(graph, "consumed", expr, "save()")
@@ -115,6 +121,8 @@ class Library(Recorder):
         if last in k.DETACHING_FUNCTIONS:
             self.use(graph, "consumed", expr, f"{last}()")
             return Value(v.TENSOR, grad=v.DETACHED, integral=True)
+        for arg in args if last not in k.GATHERING | k.RESHAPING else ():
+            self.read(arg.gathered, "computed", expr)
         first = args[0] if args else ANYTHING
         gathered = ""
         if last in k.GATHERING:

@@ -32,8 +32,7 @@ class FileFacts:
         self.top, self.scopes, self.classes = collect(body, self.names)
         self.functions = {s.name: s for s in self.scopes if s.owner is None and s.parent is self.top}
         self.grad_off_names = frozenset(self._grad_off_helpers())
-        for scope in (self.top, *self.scopes):
-            learn_hints(scope, self.names)
+        learn_hints((self.top, *self.scopes), self.names)
         set_up = {cls.name: cls.set_up_by() for cls in self.classes.values()}
         for scope in (self.top, *self.scopes):
             if scope.node is not None and scope.node.returns is not None:
@@ -95,7 +94,7 @@ class FileFacts:
     def _grad_off_helpers(self) -> Iterator[str]:
         """Functions and classes of this file that switch gradients off around what they are used on."""
         for scope in self.scopes:
-            for stmt in n.statements(scope.body):
+            for stmt in scope.statements():
                 if isinstance(stmt, n.With) and self._switches_off(stmt):
                     inner = list(n.every(stmt.body))
                     if any(isinstance(e, n.Yield) for e in inner):
@@ -115,7 +114,7 @@ def _returns(scope: Scope) -> bool:
     assert scope.parent is not None
     return any(
         isinstance(stmt, n.Return) and isinstance(stmt.value, n.Name) and stmt.value.id == scope.name
-        for stmt in n.statements(scope.parent.body)
+        for stmt in scope.parent.statements()
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -57,7 +58,28 @@ class FileFacts:
 
     def place(self, node: Any) -> Place:
         """Where a node of the model stands."""
-        return self.source.place(node.ref if isinstance(node, n.Node) else node)
+        ref = node.ref if isinstance(node, n.Node) else node
+        number = self._functions_around.get(id(ref))
+        if number is None:
+            return self.source.place(ref)
+        function = self.scopes[number].node
+        assert function is not None
+        return self.source.place(ref, function.ref, self._defs[number])
+
+    @functools.cached_property
+    def _defs(self) -> list[tuple[int, int]]:
+        """Line and column of the `def` of each scope; empty where they are not known."""
+        defs = self.source.defs()
+        same = [name for name, _, _ in defs] == [scope.name for scope in self.scopes]
+        return [(line, column) for _, line, column in defs] if same else []
+
+    @functools.cached_property
+    def _functions_around(self) -> dict[int, int]:
+        """The number of the scope that a LibCST node is in, for the nodes of statements and expressions."""
+        around: dict[int, int] = {}
+        for number, scope in enumerate(self.scopes if self._defs else ()):
+            around.update((id(part.ref), number) for part in (*scope.statements(), *scope.every()))
+        return around
 
     def span(self, node: Any) -> tuple[int, int, int, int]:
         """Where a node of the model stands, as fixers want it."""

@@ -208,9 +208,7 @@ def _never_changes(
 
 def _counted_before(facts: FileFacts, scope: Scope, loop: Loop, name: str) -> tuple[n.Stmt, str] | None:
     """`count = len(container)`, the only binding of the name."""
-    found = [
-        s for s in scope.statements() if isinstance(s, n.Assign) and any(n.dotted(t) == name for t in s.targets)
-    ]
+    found = [s for s in scope.statements() if isinstance(s, n.Assign) and any(n.dotted(t) == name for t in s.targets)]
     if len(found) != 1 or not (container := _length_of(found[0].value)):
         return None
     return found[0], container

@@ -38,12 +38,12 @@ class Evaluator(Calls):
             env = self.env if scope is self.scope else scope.env
             if name in env:
                 value = env[name] if scope is self.scope else v.without_ids(env[name])
-                return _with_hint(value, hint or scope.hints.get(name)).but(source=name)
+                return _with_hint(value, hint or scope.hints.get(name)).read_as(name)
         path = self.file.names.path(name)
         if path:
-            return self.of_path(path).but(source=name)
+            return self.of_path(path).read_as(name)
         if hint is not None:
-            return hint.but(source=name)
+            return hint.read_as(name)
         return Value(path=name if name in k.CONTAINER_PATHS else "", source=name)
 
     def of_path(self, path: str) -> Value:
@@ -98,7 +98,7 @@ class Evaluator(Calls):
         owner = self.scope.owner
         if first == self.scope.self_name and owner is not None:
             value = _with_hint(value, owner.hints.get(rest))
-        return value.but(source=text)
+        return value.read_as(text)
 
     # -- operators -----------------------------------------------------------------------------------------------
 

@@ -246,4 +246,17 @@ def _grad_of(args: list[Value], keywords: list[tuple[str, Value]]) -> str:
 
 def drawn_by(args: list[Value], keywords: list[tuple[str, Value]]) -> frozenset[str]:
     """What the arguments of a call were computed from."""
-    return frozenset[str]().union(*(v.drawn_of(value) for value in (*args, *(value for _, value in keywords))))
+    names = v.NO_NAMES
+    for value in (*args, *[value for _, value in keywords]):
+        if drawn := v.drawn_of(value):
+            names |= drawn
+    return names
+
+
+def graph_by(args: list[Value], keywords: list[tuple[str, Value]]) -> frozenset[int]:
+    """The forward passes whose graph the arguments of a call carry."""
+    ids = v.NO_IDS
+    for value in (*args, *[value for _, value in keywords]):
+        if graph := v.graph_of(value):
+            ids |= graph
+    return ids

@@ -87,7 +87,7 @@ def _returned_with(scope: Scope) -> list[tuple[n.Return, set[object]]]:
     """The returns of several values, with the dicts among them: their names, their nodes, what they hold."""
     found = []
     displays: dict[str, set[object]] = {}
-    for stmt in n.statements(scope.body):
+    for stmt in scope.statements():
         if isinstance(stmt, n.Assign) and isinstance(stmt.value, (n.Mapping, n.Call)):
             inside = {id(part) for part in n.walk(stmt.value) if isinstance(part, (n.Mapping, n.Call))}
             displays.setdefault(n.dotted(stmt.targets[0]), set()).update(inside)

@@ -291,6 +291,10 @@ def _is_over(loop: n.Stmt, site: CallSite) -> bool:
     return n.root(site.node.func) in target
 
 
+_SWITCHES = k.GRAD_OFF | k.GRAD_SET
+_SWITCH_NAMES = frozenset(path.rpartition(".")[2] for path in _SWITCHES)
+
+
 def _switches(facts: FileFacts, scope: Scope) -> bool:
     """Whether gradients are off in all or part of a function."""
     if scope.name in facts.grad_off_names:
@@ -299,11 +303,11 @@ def _switches(facts: FileFacts, scope: Scope) -> bool:
         return False  # most files: not worth a walk
     if any(site.mode == OFF for site in scope.events.calls):
         return True
-    names = [*n.every(scope.body), *(scope.node.decorators if scope.node is not None else [])]
-    for expr in names:
-        func = expr.func if isinstance(expr, n.Call) else expr
-        if isinstance(func, (n.Name, n.Attr)) and facts.names.path(n.dotted(func)) in k.GRAD_OFF | k.GRAD_SET:
-            return True
+    decorators = scope.node.decorators if scope.node is not None else []
+    for expr in (*scope.every(), *(d.func if isinstance(d, n.Call) else d for d in decorators)):
+        if isinstance(expr, n.Name) or isinstance(expr, n.Attr) and expr.attr in _SWITCH_NAMES:
+            if facts.names.path(n.dotted(expr)) in _SWITCHES:
+                return True
     return any(_switches(facts, inner) for inner in scope.inner)
 
 
@@ -313,4 +317,4 @@ def _detaches(facts: FileFacts, scope: Scope) -> bool:
         return scope.name in facts.grad_off_names or any(site.mode == OFF for site in scope.events.calls)
     severing = ("detach", "detach_", "data")
     called = any(site.mode == OFF or "detach" in site.name for site in scope.events.calls)
-    return called or any(isinstance(expr, n.Attr) and expr.attr in severing for expr in n.every(scope.body))
+    return called or any(isinstance(expr, n.Attr) and expr.attr in severing for expr in scope.every())

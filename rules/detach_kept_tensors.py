@@ -113,7 +113,7 @@ def _conditions(facts: FileFacts, found: Kept) -> Iterator[Condition]:
     if not holder.startswith("local:"):
         yield NothingTrainsOn(holder)
     if not found.repeats:
-        yield PerStep(function, uncalled=bool(found.parameter))
+        yield PerStep(function, uncalled=bool(found.parameter), of_a_loop=True)
     if found.parameter:
         yield SomeCallerPassesGraph(function, found.parameter)
     elif not found.ran:

@@ -209,6 +209,8 @@ class CalleeKeeps:
         target, keeping = found
         if NothingTrainsOn(keeping.holder).settle(project) is REFUTED:
             return REFUTED
+        if any(drawn.how == "detached" for _, drawn in project.drawn(keeping.holder)):
+            return REFUTED  # the place that keeps it is told, see `memlint.facts.kept`
         return holds(Reason(keeping.spot, f"`{target[1]}` keeps `{keeping.parameter}` here"))
 
 

@@ -17,15 +17,20 @@ class PerStep:
     function: FunctionId
     any_loop: bool = False
     uncalled: bool = False
+    of_a_loop: bool = False
 
     def settle(self, project: Project) -> Answer:
         """By the call graph; a function that no loop is seen to repeat is taken not to.
 
-        uncalled: unless nothing is seen to call it at all.
+        uncalled: unless nothing is seen to call it at all. of_a_loop: an object that lives as long as one loop is
+        enough, such as the meter of an epoch.
         """
         proof = f"list `{self.function[1]}` under `step-functions`"
         if self.function in project.per_step:
             return holds(*project.why(self.function, project.per_step))
+        again = [c for c in project.callers.get(self.function, ()) if c.sure and c.call.again] if self.of_a_loop else []
+        if again:
+            return holds(Reason(again[0].call.spot, f"`{self.function[1]}` is called in each pass of a loop here"))
         if self.function in project.in_some_loop and self.any_loop:
             reasons = project.why(self.function, project.in_some_loop)
             return unknown("whether that loop runs for long", *reasons, would_prove=proof)

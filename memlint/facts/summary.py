@@ -33,6 +33,7 @@ class Call:
     repeats: it stands in a step, data or endless loop of its function. loops: in a loop that may be one.
     items: in a loop over items none of which is what the call is made on.
     endless: in a loop that never ends. made_here: on an object that the calling function made itself.
+    again: in a step, data or endless loop around which the object that it is made on was made.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Call:
     items: bool
     endless: bool
     made_here: bool
+    again: bool
     spot: Spot
     args: tuple[Argument, ...]
     keywords: tuple[tuple[str, Argument], ...]
@@ -277,6 +279,7 @@ def _call(site: CallSite, spot: Spot, rebound: frozenset[str]) -> Call:
         repeats=any(loop.kind in REPEATING for loop in site.loops),
         endless=any(loop.kind == ENDLESS for loop in site.loops[site.made_in :]) and site.on not in rebound,
         made_here=site.made_here or site.on in rebound,
+        again=any(loop.kind in REPEATING for loop in site.loops[site.made_in :]),
         loops=any(loop.kind in (RANGE, WHILE) for loop in site.loops),
         items=any(loop.kind == ITEMS and not _is_over(loop.node, site) for loop in site.loops),
         spot=spot,

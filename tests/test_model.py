@@ -178,3 +178,19 @@ def use(x):
     env = facts(code).functions["use"].env
     assert [env[name].kind for name in ("loss", "name", "count", "other")] == ["tensor", "string", "number", "string"]
     assert env["unknown"].kind != "string"
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_place_from_one_functions_code_is_the_one_from_the_whole_file(newline: str) -> None:
+    text = (
+        "class A:\n\t@decorated(\n\t\t1,\n\t)\n\n\t# why\n\tasync def a(self, x):\n\t\tif x: y = (\n\t\t\tx)\n"
+        "\t\tdef inner():  # more\n\n\t\t\t\treturn (\n5), [ä, b]\n\t\treturn inner\n\n\n"
+        "if True:\n  def b(): return c; print(d)\n# end\ndef last():\n  e = f\n  # below"
+    )
+    data = text.replace("\n", newline).encode()
+    facts, whole = FileFacts(Source("x.py", data)), FileFacts(Source("x.py", data))
+    assert [name for name, _, _ in facts.source.defs()] == ["a", "inner", "b", "last"]
+    for scope, again in zip(facts.scopes, whole.scopes, strict=True):
+        parts = zip([*scope.statements(), *scope.every()], [*again.statements(), *again.every()], strict=True)
+        for part, same in parts:
+            assert facts.place(part) == whole.source.place(same.ref)

@@ -38,6 +38,7 @@ class FileFacts:
         for scope in (self.top, *self.scopes):
             if scope.node is not None and scope.node.returns is not None:
                 scope.returns = Value(**meaning(scope.node.returns, self))  # until it is read
+        self._mentions: dict[tuple[str, ...], bool] = {}
         self._read: set[int] = set()
         self._depth = 0
         for scope in sorted((self.top, *self.scopes), key=lambda scope: _reading_order(scope, set_up)):
@@ -99,6 +100,12 @@ class FileFacts:
     def text(self, node: n.Node) -> str:
         """The source of a node."""
         return self.source.tree.code_for_node(node.ref)
+
+    def mentions(self, *texts: str) -> bool:
+        """Whether one of these stands anywhere in the file."""
+        if texts not in self._mentions:
+            self._mentions[texts] = any(text in self.source.text for text in texts)
+        return self._mentions[texts]
 
     def of_annotation(self, note: n.Expr) -> dict[str, Any]:
         """What an annotation says of a value."""

@@ -26,7 +26,7 @@ class Calls(Methods):
     def _called(self, expr: n.Call) -> tuple[Value, Size | None]:
         func = expr.func
         receiver = self.eval(func.value) if isinstance(func, n.Attr) else ANYTHING
-        callee = self.eval(func)
+        callee = self.attribute(func, receiver) if isinstance(func, n.Attr) else self.eval(func)
         args = [self.eval(a) for a in expr.args]
         keywords = [(name, self.eval(a)) for name, a in expr.keywords]
         method = func.attr if isinstance(func, n.Attr) else ""

@@ -34,10 +34,12 @@ class Evaluator(Calls):
     def lookup(self, name: str) -> Value:
         """What a name is bound to here, in an enclosing function, in the module or by an import."""
         hint = self.scope.hints.get(name)
+        if name in self.env:
+            value = self.env[name]
+            return (value if hint is None else _with_hint(value, hint)).read_as(name)
         for scope in self.scope.around():
-            env = self.env if scope is self.scope else scope.env
-            if name in env:
-                value = env[name] if scope is self.scope else v.without_ids(env[name])
+            if scope is not self.scope and name in scope.env:
+                value = v.without_ids(scope.env[name])
                 return _with_hint(value, hint or scope.hints.get(name)).read_as(name)
         path = self.file.names.path(name)
         if path:
@@ -54,12 +56,14 @@ class Evaluator(Calls):
             return Value(v.CLASS, path=path)
         return Value(v.PACKAGE, path=path)
 
-    def _attribute(self, expr: n.Attr) -> Value:
+    def attribute(self, expr: n.Attr, base: Value | None = None) -> Value:
+        """The value of `x.name`. base: that of `x`, where it is known already: chains of calls are long."""
         self.file.attributes.add(expr.attr)
         text = n.dotted(expr)
         if text and text in self.env:
             return self._attr_value(text, self.env[text])
-        base = self.eval(expr.value)
+        if base is None:
+            base = self.eval(expr.value)
         if base.kind in (v.PACKAGE, v.CLASS) and base.path:
             return self.of_path(f"{base.path}.{expr.attr}").but(source=text)
         if isinstance(expr.value, n.Name) and expr.value.id == self.scope.self_name and self.scope.owner is not None:
@@ -376,7 +380,7 @@ def _with_hint(value: Value, hint: Value | None) -> Value:
 _HANDLERS: dict[type, Any] = {
     n.Name: Evaluator._name,
     n.Const: Evaluator._const,
-    n.Attr: Evaluator._attribute,
+    n.Attr: Evaluator.attribute,
     n.Call: Evaluator.call,
     n.Item: Evaluator._item,
     n.Slice: Evaluator._slice,

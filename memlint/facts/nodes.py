@@ -416,14 +416,11 @@ def every(body: list[Stmt]) -> Iterator[Expr]:
 
 def dotted(expr: Expr) -> str:
     """`self.model.encoder` for a chain of names, "" for anything else."""
-    parts: list[str] = []
+    text = ""
     while isinstance(expr, Attr):
-        parts.append(expr.attr)
+        text = f".{expr.attr}{text}"
         expr = expr.value
-    if not isinstance(expr, Name):
-        return ""
-    parts.append(expr.id)
-    return ".".join(reversed(parts))
+    return expr.id + text if isinstance(expr, Name) else ""
 
 
 def root(expr: Expr) -> str:

@@ -50,6 +50,9 @@ class Recorder:
     def eval(self, expr: n.Expr) -> Value:
         raise NotImplementedError
 
+    def attribute(self, expr: n.Attr, base: Value | None = None) -> Value:
+        raise NotImplementedError
+
     def bind(self, target: n.Expr, value: Value, source: n.Expr | None) -> None:
         raise NotImplementedError
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 from memlint.facts import Class_, FileFacts, Scope
@@ -283,8 +284,8 @@ def _call(site: CallSite, spot: Spot, rebound: frozenset[str]) -> Call:
         loops=any(loop.kind in (RANGE, WHILE) for loop in site.loops),
         items=any(loop.kind == ITEMS and not _is_over(loop.node, site) for loop in site.loops),
         spot=spot,
-        args=tuple(Argument(a.kind, a.holder, v.attached(a)) for a in site.args),
-        keywords=tuple((name, Argument(a.kind, a.holder, v.attached(a))) for name, a in site.keywords),
+        args=tuple([_argument(a.kind, a.holder, v.attached(a)) for a in site.args]),
+        keywords=tuple([(name, _argument(a.kind, a.holder, v.attached(a))) for name, a in site.keywords]),
     )
 
 
@@ -298,11 +299,16 @@ _SWITCHES = k.GRAD_OFF | k.GRAD_SET
 _SWITCH_NAMES = frozenset(path.rpartition(".")[2] for path in _SWITCHES)
 
 
+@functools.lru_cache(maxsize=4096)
+def _argument(kind: str, holder: str, attached: bool) -> Argument:
+    return Argument(kind, holder, attached)  # most are the same few
+
+
 def _switches(facts: FileFacts, scope: Scope) -> bool:
     """Whether gradients are off in all or part of a function."""
     if scope.name in facts.grad_off_names:
         return True
-    if not any(text in facts.source.text for text in ("no_grad", "inference_mode", "set_grad_enabled")):
+    if not facts.mentions("no_grad", "inference_mode", "set_grad_enabled"):
         return False  # most files: not worth a walk
     if any(site.mode == OFF for site in scope.events.calls):
         return True
@@ -316,7 +322,7 @@ def _switches(facts: FileFacts, scope: Scope) -> bool:
 
 def _detaches(facts: FileFacts, scope: Scope) -> bool:
     """Whether a function cuts anything from its graph."""
-    if "detach" not in facts.source.text and ".data" not in facts.source.text:
+    if not facts.mentions("detach", ".data"):
         return scope.name in facts.grad_off_names or any(site.mode == OFF for site in scope.events.calls)
     severing = ("detach", "detach_", "data")
     called = any(site.mode == OFF or "detach" in site.name for site in scope.events.calls)

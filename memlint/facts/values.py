@@ -210,6 +210,8 @@ def attached(value: Value) -> bool:
     """Whether a value, or something inside it, is known to carry a graph."""
     if value.grad == ATTACHED and not value.integral and value.kind not in (MODULE, NUMBER, STRING, ARRAY, NONE):
         return True
+    if value.item is None and value.parts is None:
+        return False
     inside = (*(value.parts or ()), *((value.item,) if value.item is not None else ()))
     return any(attached(part) for part in inside)
 

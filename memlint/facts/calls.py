@@ -7,7 +7,7 @@ from memlint.facts import nodes as n
 from memlint.facts import shapes
 from memlint.facts import values as v
 from memlint.facts.events import ON, STRUCTURE, CallSite
-from memlint.facts.library import drawn_by
+from memlint.facts.library import drawn_by, graph_by
 from memlint.facts.methods import Methods, is_plain
 from memlint.facts.scopes import Scope
 from memlint.facts.shapes import Size
@@ -47,7 +47,7 @@ class Calls(Methods):
         self._note_owner(site, receiver if method else callee)
         self._note_training(expr, method, path, receiver, args)
         drawn = drawn_by(args, keywords)
-        graph = frozenset[int]().union(*(v.graph_of(a) for a in args), *(v.graph_of(a) for _, a in keywords))
+        graph = graph_by(args, keywords)
         if path:
             known = self._by_path(expr, path, args, keywords, graph)
             if known is not None:
@@ -65,7 +65,8 @@ class Calls(Methods):
                 return known, size
         value = self._unknown(expr, text, receiver, callee, path, on_self, args, keywords, graph, drawn)
         carries = value.kind not in (v.NUMBER, v.STRING, v.ARRAY, v.NONE) and value.grad != v.DETACHED
-        return (value.but(drawn=value.drawn | drawn | receiver.drawn) if carries else value), value.size
+        more = drawn | receiver.drawn if carries else v.NO_NAMES
+        return (value if more <= value.drawn else value.but(drawn=value.drawn | more)), value.size
 
     def _size(self, expr: n.Call, method: str, path: str, receiver: Value, args: list[Value],
               keywords: list[tuple[str, Value]]) -> Size | None:  # fmt: skip

@@ -142,7 +142,7 @@ def _of_name(scopes: list[Scope], name: str, *, attribute: bool = False) -> Ment
         if scope.node is not None:
             for expr in (*scope.node.defaults.values(), *scope.node.decorators):
                 _look(expr, name, attribute, found)
-        for stmt in n.statements(scope.body):
+        for stmt in scope.statements():
             if isinstance(stmt, n.Assign):
                 plain = all(_is(target, name, attribute) for target in stmt.targets)
                 if plain and (isinstance(stmt.value, n.Sequence) or _empty(stmt.value)):

@@ -165,6 +165,8 @@ class Library(Recorder):
         if kind == "dict":
             for (_, written), (_, value) in zip(expr.keywords, keywords, strict=True):
                 self.entry(expr, written, value)
+        if kind == "dict" and values and not args and all(name != "**" for name, _ in keywords):
+            return v.keyed(dict(keywords))
         if kind == "dict" and values:
             item = v.widest(values)
         bound = (
@@ -174,6 +176,9 @@ class Library(Recorder):
         return Value(kind, item=item, const="bounded" if bounded else None)
 
     def items_of(self, value: Value) -> Value:
+        raise NotImplementedError
+
+    def entry_of(self, container: Value, key: Value) -> Value:
         raise NotImplementedError
 
     # -- builtins ------------------------------------------------------------------------------------------------
@@ -241,4 +246,17 @@ def _grad_of(args: list[Value], keywords: list[tuple[str, Value]]) -> str:
 
 def drawn_by(args: list[Value], keywords: list[tuple[str, Value]]) -> frozenset[str]:
     """What the arguments of a call were computed from."""
-    return frozenset[str]().union(*(v.drawn_of(value) for value in (*args, *(value for _, value in keywords))))
+    names = v.NO_NAMES
+    for value in (*args, *[value for _, value in keywords]):
+        if drawn := v.drawn_of(value):
+            names |= drawn
+    return names
+
+
+def graph_by(args: list[Value], keywords: list[tuple[str, Value]]) -> frozenset[int]:
+    """The forward passes whose graph the arguments of a call carry."""
+    ids = v.NO_IDS
+    for value in (*args, *[value for _, value in keywords]):
+        if graph := v.graph_of(value):
+            ids |= graph
+    return ids

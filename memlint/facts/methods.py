@@ -200,7 +200,8 @@ class Methods(Library):
             parts = Value(v.TUPLE, parts=(ANYTHING, inside))
             return Value(v.LIST, item=parts if method == "items" else inside)
         if method in ("get", "setdefault"):
-            return v.join(self.items_of(receiver), args[1] if len(args) > 1 else ANYTHING)
+            entry = self.entry_of(receiver, args[0]) if args else self.items_of(receiver)
+            return v.join(entry, args[1] if len(args) > 1 else ANYTHING)
         if method == "copy":
             return receiver.but(holder="")
         if method == "update" and args:
@@ -287,8 +288,10 @@ class Methods(Library):
             return Value(v.OUTPUT, device=callee.device, grad=v.DETACHED if self.mode == OFF else "")
         event = self.forward(expr, receiver, certain, why, parameter=parameter, question=question)
         origins = graph | {event.id}
-        return Value(v.OUTPUT if certain else v.UNKNOWN, device=callee.device, grad=v.ATTACHED if certain else "",
-                     origins=origins)  # fmt: skip
+        # A backward pass that runs through the whole of it shows in a loop's second reading that it has a graph.
+        ran = any(use.how == "trained" for use in event.uses)
+        return Value(v.OUTPUT if certain else v.UNKNOWN, device=callee.device,
+                     grad=v.ATTACHED if certain or ran else "", origins=origins)  # fmt: skip
 
 
 def is_plain(value: Value) -> bool:
@@ -310,4 +313,6 @@ def _with_inside(value: Value, container: n.Expr, added: Value) -> Value:
         return value.but(item=_with_inside(value.item, container.value, added))
     if value.kind in v.TENSOR_LIKE:
         return v.join(value, added).but(kind=value.kind, holder=value.holder)
+    if v.entries_of(value) is not None:
+        value = value.but(parts=None, const=None)
     return value.but(item=v.joined(value.item, added.but(source="", holder=added.holder)))

@@ -37,7 +37,7 @@ def futile_releases(facts: FileFacts) -> Iterator[Futile]:
         return
     collects = any(text in facts.source.text for text in ("gc.collect", "empty_cache", "clear_cache"))
     for scope in facts.all_scopes() if collects else ():
-        if scope.node is not None and any(isinstance(s, n.Delete) for s in n.statements(scope.body)):
+        if scope.node is not None and any(isinstance(s, n.Delete) for s in scope.statements()):
             yield from _deletes(facts, scope)
     if "_hook(" in facts.source.text and ".remove()" in facts.source.text:
         for scope in facts.scopes:

@@ -61,7 +61,7 @@ def _keeps(node: object) -> n.Expr | None:
 
 
 def _judge(facts: FileFacts, scope: Scope, node: n.Call, keyword: n.Expr) -> Retained | None:
-    if any(isinstance(part, n.Yield) for part in n.every(scope.body)):
+    if any(isinstance(part, n.Yield) for part in scope.every()):
         return None
     loops = [loop for loop in scope.events.loops if any(p is node for p in n.every(getattr(loop.node, "body", [])))]
     loop = loops[-1].node if loops else None
@@ -261,7 +261,7 @@ def _targets(stmt: n.Stmt) -> list[n.Expr]:
 def _sets(scope: Scope, attr: str) -> bool:
     return any(
         name.split(".")[:2] == [scope.self_name, attr]
-        for stmt in n.statements(scope.body)
+        for stmt in scope.statements()
         if isinstance(stmt, n.Assign)
         for target in stmt.targets
         for name in _names(target)

@@ -106,8 +106,8 @@ class Methods(Library):
         if not owner:
             return ANYTHING  # what a call gave back: too little is known of it
         certain = self._own_method(receiver, method)
-        if not certain and self._only_prepares(receiver, method):
-            return ANYTHING
+        if not certain and owner == self.scope.self_name and self._only_prepares(receiver, method):
+            return None  # a function like any other
         if not certain and method != "forward" and all(is_plain(a) for a in args) and not expr.keywords:
             return ANYTHING  # `model.init_hidden(8)`: no input, no forward pass
         if method == "forward":

@@ -115,6 +115,8 @@ class Library(Recorder):
         if last in k.DETACHING_FUNCTIONS:
             self.use(graph, "consumed", expr, f"{last}()")
             return Value(v.TENSOR, grad=v.DETACHED, integral=True)
+        if last in k.LOSSES and args:
+            self.use(args[0].origins, "typed", expr, f"{last}()")  # predictions: what gave them is a network
         first = args[0] if args else ANYTHING
         gathered = ""
         if last in k.GATHERING:

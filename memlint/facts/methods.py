@@ -272,6 +272,7 @@ class Methods(Library):
         if self.mode != ON:
             return Value(v.OUTPUT, device=callee.device, grad=v.DETACHED if self.mode == OFF else "")
         event = self.forward(expr, receiver, certain, why, parameter=parameter, question=question)
+        event.inputs |= graph
         origins = graph | {event.id}
         return Value(v.OUTPUT if certain else v.UNKNOWN, device=callee.device, grad=v.ATTACHED if certain else "",
                      origins=origins)  # fmt: skip

@@ -61,10 +61,12 @@ def target_forwards(facts: FileFacts, scope: Scope) -> Iterator[Target]:
         if not forward.inputs <= found.keys():
             continue  # a graph goes in: what gave it may be trained through this one
         source = copied[0] if copied is not None else ""
+        if source and source not in roles.optimized:
+            continue  # the optimizer is out of sight, and may take both
         partners = [f for f in forwards if f.receiver != forward.receiver and ends[f.id] & ends[forward.id]]
         if any(f.receiver == source or f.receiver in roles.optimized for f in partners):
-            sure = source in roles.optimized
-            found[forward.id] = Target(forward, source, copied[1] if copied is not None else origin, sure, False)
+            seen = copied[1] if copied is not None else origin
+            found[forward.id] = Target(forward, source, seen, bool(source), False)
     for target in found.values():
         target.shared = any(f.stmt is target.forward.stmt and f.id not in found for f in forwards)
         yield target
@@ -90,6 +92,7 @@ def _roles(facts: FileFacts, scope: Scope) -> _Roles:
                 roles.optimized.add(name)
             elif method == "train" and name and not _is_false(expr):
                 roles.trained.add(name)
+    roles.optimized.discard("")
     if scope.self_name and scope.self_name in roles.optimized:
         return _Roles()
     return roles
@@ -100,8 +103,13 @@ def _read_statement(facts: FileFacts, stmt: n.Stmt, roles: _Roles, benign: set[i
         for part in n.walk(expr):
             if isinstance(part, n.Call):
                 _read_call(part, roles, benign)
+            elif isinstance(part, n.Sequence) and part.kind == "list":
+                roles.optimized.update(_name(element) for element in part.elements)  # may be gone through later
             elif isinstance(part, n.Comprehension):
+                _together(part.generators[0].iter, roles)
                 benign.update(id(inner) for inner in n.walk(part) if _numbers_only(part))
+    if isinstance(stmt, n.For):
+        _together(stmt.iter, roles)
     if isinstance(stmt, n.For) and isinstance(stmt.iter, n.Call):
         benign.add(id(stmt.iter))
         if n.dotted(stmt.iter.func) == "zip":
@@ -114,7 +122,9 @@ def _read_statement(facts: FileFacts, stmt: n.Stmt, roles: _Roles, benign: set[i
 def _read_call(call: n.Call, roles: _Roles, benign: set[int]) -> None:
     callee = n.dotted(call.func)
     given = [arg for arg in call.args if _of_parameters(arg)]
-    if not _OPTIMIZER.search(callee) and (callee == "zip" or len(given) > 1 or "clip_grad" in callee):
+    if _OPTIMIZER.search(callee):
+        roles.optimized.update(_name(arg) for arg in call.args)
+    elif callee == "zip" or len(given) > 1 and not callee.endswith("chain") or "clip_grad" in callee:
         benign.update(id(arg) for arg in given)
     if not isinstance(call.func, n.Attr):
         return
@@ -125,6 +135,12 @@ def _read_call(call: n.Call, roles: _Roles, benign: set[int]) -> None:
     if call.func.attr == "load_state_dict" and isinstance(first, n.Call) and isinstance(first.func, n.Attr):
         if first.func.attr == "state_dict" and name and _name(first.func.value):
             roles.copies.setdefault(name, (_name(first.func.value), call))
+
+
+def _together(networks: n.Expr, roles: _Roles) -> None:
+    """Networks that a loop goes through are treated alike."""
+    if isinstance(networks, n.Sequence):
+        roles.optimized.update(_name(element) for element in networks.elements)
 
 
 def _read_pairs(loop: n.For, roles: _Roles) -> None:

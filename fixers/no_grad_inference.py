@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 @fixer()
 def fix(fact: ForwardWithGrad, tree: Tree, options: Mapping[str, Any]) -> Edit:
     """Run the forward pass without gradients."""
+    if fact.shared:
+        raise Refuse("the statement also runs what is trained: give this forward pass a statement of its own")
     function = tree.at(fact.function, cst.FunctionDef) if fact.function and fact.decorate else None
     # A decorator on a coroutine function ends when the coroutine is made, before any of its code runs.
     old: cst.BaseStatement

@@ -5,7 +5,8 @@ What it finds
 A call of a module while gradients are on, whose result is only detached, read with `.item()`, `.argmax()` or
 `.numpy()`, formatted or dropped; and forward passes of a model that the same function has put into evaluation mode
 with `.eval()`, where nothing that the function reaches trains. `.eval()` changes dropout and batch normalisation; it
-does not switch gradients off.
+does not switch gradients off. In training code also networks that only supply targets: a copy of the one that learns
+(`load_state_dict`, `deepcopy`, a moving average), or a teacher in evaluation mode, which is in no optimizer.
 
 Why it costs
 ------------
@@ -17,7 +18,8 @@ When it stays silent
 Where a training operation (`backward`, `autograd.grad`, an optimizer's step) can be reached, where all callers have
 gradients off, in a helper context that switches them off, in framework hooks that do so (`validation_step`), where the
 parameters are frozen around the call, where the result is returned or stored with its graph and nothing says that it
-is inference, and in unit tests.
+is inference, in unit tests, and for networks that only supply targets where a graph goes in, or where they are in an
+optimizer.
 
 Fix safety
 ----------
@@ -100,6 +102,7 @@ def _proposal(facts: FileFacts, scope: Scope, wasted: Wasted) -> Proposal:
             block=facts.span(wasted.block or _outermost(scope, wasted)),
             decorate=decorate,
             escapes=wasted.escapes,
+            shared=wasted.shared,
         ),
         evidence=tuple(facts.evidence(node, message) for node, message in wasted.reasons),
         conditions=tuple(_conditions(facts, scope, wasted)),

@@ -46,6 +46,7 @@ class ForwardWithGrad:
     block: span of the statement to wrap where the function cannot be decorated.
     decorate: True to decorate the function, False to wrap the block in a with-statement.
     escapes: whether something that came from the forward leaves the function other than as plain numbers.
+    shared: whether the block runs something else whose graph is needed.
     """
 
     call: Span
@@ -53,6 +54,7 @@ class ForwardWithGrad:
     block: Span
     decorate: bool
     escapes: bool
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ class Forward:
     fed: what is called is unknown, but its input was moved to the accelerator for it.
     through: a module is handed to something that may run it.
     helpers: context managers around the call that could switch gradients off.
+    inputs: the forward passes whose graph goes in.
     """
 
     id: int
@@ -63,6 +64,7 @@ class Forward:
     indirect: bool = False
     ran: bool = False
     of: str = ""
+    inputs: frozenset[int] = frozenset()
     uses: list[Use] = field(default_factory=list)
 
 

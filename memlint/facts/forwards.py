@@ -9,6 +9,7 @@ from memlint.facts import FileFacts, Scope, frameworks
 from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts.events import EPOCH, OFF, ON, Forward, Loop, Use
+from memlint.facts.targets import Target, target_forwards
 
 # Uses that end a graph and that nobody writes on a value without one: they prove what the callee gave back.
 _ENDS_A_GRAPH = frozenset({".detach()", ".data", ".detach_()"})
@@ -26,6 +27,7 @@ class Wasted:
     handed: callees that were given results and whose own results are dropped.
     kept: results leave with their graph, if they have one.
     only_if_module: nothing here says that what runs is a module; another file must.
+    shared: the block runs something else whose graph is needed.
     """
 
     forward: Forward
@@ -36,6 +38,7 @@ class Wasted:
     handed: tuple[str, ...] = ()
     question: str = ""
     only_if_module: bool = False
+    shared: bool = False
     kept: bool = False
 
 
@@ -67,10 +70,30 @@ def wasted_forwards(facts: FileFacts, scope: Scope) -> Iterator[Wasted]:
                 yield found
     told: set[int] = set()
     for forward in live:
-        if _only_detached(forward) and id(forward.stmt) not in told:
+        if (_only_detached(forward) or _only_checked(facts, scope, forward)) and id(forward.stmt) not in told:
             told.add(id(forward.stmt))
             reasons = _reasons(forward)
             yield Wasted(forward, forward.stmt, sure=True, escapes=False, reasons=reasons)
+    if _inside_trained_closure(scope) or _is_forward(scope):
+        return
+    for target in target_forwards(facts, scope):
+        if target.forward in live and id(target.forward.stmt) not in told:
+            told.add(id(target.forward.stmt))
+            yield _of_target(target)
+
+
+def _of_target(target: Target) -> Wasted:
+    """A network that only supplies targets: its graph is run backward for weights that nothing updates."""
+    forward, source = target.forward, target.source
+    seen = f"its weights are copied from `{source}` here" if source else "it is put into evaluation mode here"
+    trained = next(use for use in forward.uses if use.how == "trained")
+    reasons = [
+        (forward.node, forward.why),
+        (target.origin, seen),
+        (trained.node, "gradients of its weights are computed here, and no optimizer takes them"),
+    ]
+    question = "" if target.sure else f"whether an optimizer elsewhere takes the parameters of `{forward.receiver}`"
+    return Wasted(forward, forward.stmt, target.sure, True, reasons, (), question, shared=target.shared)
 
 
 def set_on_another(facts: FileFacts, scope: Scope) -> str:
@@ -227,6 +250,25 @@ def _only_detached(forward: Forward) -> bool:
         and all(u.how == "consumed" for u in uses)
         and any(u.detail in _ENDS_A_GRAPH for u in uses)
     )
+
+
+def _only_checked(facts: FileFacts, scope: Scope, forward: Forward) -> bool:
+    """A validation inside training code: in evaluation mode, and every use takes the result to the host."""
+    if not forward.uses or any(use.how not in ("consumed", "typed") for use in forward.uses):
+        return False
+    if forward.through or forward.indirect:
+        return False
+    line = facts.place(forward.node).line
+    evals = [facts.place(node).line for name, node in scope.events.evals if _in_eval(forward, [(name, node)], scope)]
+    latest = max((other for other in evals if other < line), default=0)
+    if not latest:
+        return False
+    for site in scope.events.calls:
+        if site.name == "train" and latest < facts.place(site.node).line < line:
+            owner = n.dotted(site.node.func).removesuffix(".train")
+            if f"{forward.receiver}.".startswith(f"{owner}."):
+                return False
+    return True
 
 
 def _in_eval(forward: Forward, evals: list[tuple[str, object]], scope: Scope) -> bool:

@@ -121,6 +121,8 @@ class Library(Recorder):
         if last in k.DETACHING_FUNCTIONS:
             self.use(graph, "consumed", expr, f"{last}()")
             return Value(v.TENSOR, grad=v.DETACHED, integral=True)
+        if last in k.LOSSES and args:
+            self.use(args[0].origins, "typed", expr, f"{last}()")  # predictions: what gave them is a network
         for arg in args if last not in k.GATHERING | k.RESHAPING else ():
             self.read(arg.gathered, "computed", expr)
         first = args[0] if args else ANYTHING
@@ -203,6 +205,8 @@ class Library(Recorder):
         if name in _COLLECTING:
             for arg in args:
                 self.read(arg.holder, "iterated", expr)
+            if name == "zip" and len(expr.args) == 1 and isinstance(expr.args[0], n.Star):
+                return Value(v.LIST, item=_column(args[0]))
             if name == "zip":
                 return Value(v.LIST, item=Value(v.TUPLE, parts=tuple(self.items_of(a) for a in args)))
             if name == "enumerate" and args:
@@ -237,6 +241,11 @@ class Library(Recorder):
         for arg in args:
             self.read(arg.gathered, "numpy", expr)
             self.read(arg.holder, "other", expr)
+
+
+def _column(row: Value) -> Value:
+    """What `zip(*rows)` gives: a tuple of what stands at one place in each row."""
+    return Value(v.TUPLE, item=v.widest(list(row.parts or ())), holder=row.holder.removesuffix("[]"))
 
 
 def _grad_of(args: list[Value], keywords: list[tuple[str, Value]]) -> str:

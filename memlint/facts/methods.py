@@ -287,6 +287,7 @@ class Methods(Library):
         if self.mode != ON:
             return Value(v.OUTPUT, device=callee.device, grad=v.DETACHED if self.mode == OFF else "")
         event = self.forward(expr, receiver, certain, why, parameter=parameter, question=question)
+        event.inputs |= graph
         origins = graph | {event.id}
         # A backward pass that runs through the whole of it shows in a loop's second reading that it has a graph.
         ran = any(use.how == "trained" for use in event.uses)

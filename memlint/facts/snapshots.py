@@ -9,6 +9,7 @@ from memlint.facts import FileFacts, Scope, frameworks
 from memlint.facts import nodes as n
 from memlint.facts import values as v
 from memlint.facts.events import CONSTANT, EPOCH, ITEMS, OFF, RANGE, REPEATING, STRUCTURE, Growth, Read
+from memlint.facts.values import Value
 from memlint.facts.words import size_of
 
 _ON_CPU = frozenset({"moved", "length", "gathered"})
@@ -61,6 +62,8 @@ def _judge(scope: Scope, growth: Growth, reads: list[Read]) -> Snapshot | None:
                         [(growth.node, "one more for each pass of the loop")])  # fmt: skip
     if value.kind in (v.NUMBER, v.STRING, v.ARRAY, v.DICT, v.OBJECT, v.MODULE, v.LIST):
         return None
+    if value.kind == v.TUPLE and not _rows_on_device(value):
+        return None
     moved = [read for read in reads if read.how == "moved"]
     local_moved = bool(moved) and not growth.loops or any(_after(read, growth) for read in moved)
     if growth.how == "setitem" or any(read.how in ("numpy", "computed") for read in reads):
@@ -82,6 +85,11 @@ def _judge(scope: Scope, growth: Growth, reads: list[Read]) -> Snapshot | None:
     if elsewhere and (growth.loops or any(r.how == "passed" for r in reads)):
         return _gathered(scope, growth, reads, bool(growth.loops))
     return None
+
+
+def _rows_on_device(value: Value) -> bool:
+    """A row of several tensors, of which at least one is not known to be on the CPU."""
+    return any(part.kind in v.TENSOR_LIKE and part.device != v.CPU and not part.zero_d for part in value.parts or ())
 
 
 def _is_buffer(growth: Growth) -> bool:

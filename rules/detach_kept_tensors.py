@@ -77,8 +77,9 @@ from memlint.conditions import (
 )
 from memlint.facts import FileFacts
 from memlint.facts import values as v
-from memlint.facts.defects import KeptGraph
+from memlint.facts.defects import KeptGraph, Unevaluated
 from memlint.facts.kept import HandedOver, Kept, handed_over, kept
+from memlint.facts.lazy import Piled, piled
 from memlint.facts.logged import Logged, logged
 from memlint.rule import Condition, Proposal, Severity, rule
 
@@ -86,7 +87,7 @@ _LEFT = {True: "the nodes of its graph, whose backward pass has run", False: "it
 _SEVERITY = {True: Severity.WARNING, False: Severity.ERROR}
 
 
-@rule(needs=("torch", "backward"))
+@rule(needs=("torch", "backward", "mlx"))
 def detach_kept_tensors(facts: FileFacts) -> Iterator[Proposal]:
     """One proposal for each place that keeps a value with its graph."""
     for found in kept(facts):
@@ -107,6 +108,8 @@ def detach_kept_tensors(facts: FileFacts) -> Iterator[Proposal]:
         yield _handed(facts, handed)
     for entry in logged(facts):
         yield _logged(facts, entry)
+    for pile in piled(facts):
+        yield _piled(facts, pile)
 
 
 def _conditions(facts: FileFacts, found: Kept) -> Iterator[Condition]:
@@ -153,4 +156,14 @@ def _handed(facts: FileFacts, handed: HandedOver) -> Proposal:
             SomeCallerWithGrad((facts.names.module, handed.scope.qualname)),
         ),
         severity=_SEVERITY[handed.ran],
+    )
+
+
+def _piled(facts: FileFacts, pile: Piled) -> Proposal:
+    return Proposal(
+        message=f"`{pile.name}` takes in what each step left uncomputed, and nothing evaluates it in the loop",
+        place=facts.place(pile.node),
+        fact=Unevaluated(facts.span(pile.anchor), pile.values, pile.module),
+        evidence=tuple(facts.evidence(node, message) for node, message in pile.reasons),
+        conditions=(Open(pile.question),) if pile.question else (),
     )

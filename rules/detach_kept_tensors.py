@@ -5,23 +5,27 @@ What it finds
 Tensors with a graph that are appended to a list, added to a running sum or average, put into a dict under a new key or
 handed to a meter that keeps them, in each step of a loop or once per step of an object's life. It says whether the
 backward pass has run by then: if so, the nodes of the graph stay (kilobytes a step), if not, every activation of the
-step does (megabytes).
+step does (megabytes). In MLX, where nothing is computed before it is asked for: sums, averages, lists and states that
+take in something new with each step of a loop that never evaluates them.
 
 Why it costs
 ------------
 A tensor holds its graph, the graph holds what its operations saved. One kept loss keeps a whole step alive, and the
-memory grows with the number of steps.
+memory grows with the number of steps. An MLX array that was not evaluated holds what it is to be computed from: a mean
+loss the logits of its batch, although the weights were evaluated.
 
 When it stays silent
 --------------------
 Where a backward pass starts from what is kept: log-probabilities of an episode, sums of several losses, histories that
 feed a loss. Where the sum starts anew in each step, for numbers, whole-numbered and detached values, and where
-gradients are off, be it here or in all callers.
+gradients are off, be it here or in all callers. In MLX: where the loop evaluates it or what is made from it, reads it,
+prints it or hands it on, and inside what is differentiated or compiled.
 
 Fix safety
 ----------
 Safe where the backward pass of the value has run and nothing starts another one: only the graph goes. Elsewhere
-unsafe: code that memlint does not see may want to train on it.
+unsafe: code that memlint does not see may want to train on it. In MLX `mx.eval(total)` goes behind the statement that
+adds: unsafe, since the loop waits for it then.
 
 Example
 -------

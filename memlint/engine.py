@@ -62,37 +62,42 @@ def check(
     files: display paths with their settings. overlay: contents that replace the disk's, by display path.
     progress: called with (files done, files in all).
     """
-    overlay = overlay or {}
-    packages = _packages(path for path, _ in files)
-    report = Report()
-    results: list[FileResult] = []
-    # The trees are freed by reference counting; the collector would only walk them again and again.
+    # The trees are freed by reference counting; the collector would only walk them, and all summaries, again and again.
     gc_was_on = gc.isenabled()
     gc.disable()
     try:
-        for done, (path, settings) in enumerate(files):
-            try:
-                source = Source(path, _read(path, overlay))
-                if suppress.skips_file(source.text):
-                    report.checked += 1
-                    continue
-                enabled = settings.enabled(path)
-                rules = [rule for rule in registry.rules().values() if rule.name in enabled]
-                results.append(propose(source, rules, packages))
-                report.checked += 1
-                if results[-1].proposals or "memlint:" in source.text:
-                    report.texts[path] = source.text
-            except Unreadable as error:
-                report.errors.append(FileError(path, error.line, error.column, error.message))
-            except OSError as error:
-                report.errors.append(FileError(path, None, None, f"can't be read: {error.strerror or error}"))
-            except RecursionError:
-                report.errors.append(FileError(path, None, None, "is nested too deeply to be analysed"))
-            if progress is not None:
-                progress(done + 1, len(files))
+        return _check(files, overlay or {}, progress)
     finally:
         if gc_was_on:
             gc.enable()
+
+
+def _check(
+    files: Sequence[tuple[str, Settings]], overlay: Mapping[str, bytes], progress: Callable[[int, int], None] | None
+) -> Report:
+    packages = _packages(path for path, _ in files)
+    report = Report()
+    results: list[FileResult] = []
+    for done, (path, settings) in enumerate(files):
+        try:
+            source = Source(path, _read(path, overlay))
+            if suppress.skips_file(source.text):
+                report.checked += 1
+                continue
+            enabled = settings.enabled(path)
+            rules = [rule for rule in registry.rules().values() if rule.name in enabled]
+            results.append(propose(source, rules, packages))
+            report.checked += 1
+            if results[-1].proposals or "memlint:" in source.text:
+                report.texts[path] = source.text
+        except Unreadable as error:
+            report.errors.append(FileError(path, error.line, error.column, error.message))
+        except OSError as error:
+            report.errors.append(FileError(path, None, None, f"can't be read: {error.strerror or error}"))
+        except RecursionError:
+            report.errors.append(FileError(path, None, None, "is nested too deeply to be analysed"))
+        if progress is not None:
+            progress(done + 1, len(files))
     settings_of = dict(files)
     taught = {path: settings.taught for path, settings in files}
     project = Project([result.summary for result in results], taught)

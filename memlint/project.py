@@ -224,6 +224,7 @@ class Project:
                 if _last(target) in _MAKERS:
                     break  # what a constructor fills is new each time
                 steps = caller.call.loops and self.functions[target].trains  # a loop over a function that trains
+                steps |= caller.call.items and self.functions[target].steps
                 if not (getattr(caller.call, loop) or steps) or not caller.sure or caller.function[1] == target[1]:
                     continue
                 if self._outlives(caller):

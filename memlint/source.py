@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import codecs
 import io
 import re
 import tokenize
+import warnings
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import libcst as cst
@@ -61,44 +64,85 @@ class Source:
             raise _syntax_error(error) from None
         except RecursionError:
             raise Unreadable("is nested too deeply to be parsed") from None
-        self._spans: dict[int, tuple[int, int]] | None = None
-        self._starts: list[tuple[int, int]] = []
-        self._tokens: list[str] = []
+        self._whole: _Code | None = None
+        self._parts: dict[int, _Code] = {}
 
-    def place(self, node: Any) -> Place:
-        """Where a node stands, its own parentheses included, the comments and blank lines around it not."""
-        if self._spans is None:
-            self._locate()
-        assert self._spans is not None
-        first, last = self._spans[id(node)]
-        last = min(last, len(self._tokens))  # the generator takes back the newline after the last line
-        while first < last and _is_blank(self._tokens[first]):
+    def place(self, node: Any, function: Any = None, at: tuple[int, int] = (0, 0)) -> Place:
+        """Where a node stands, its own parentheses included, the comments and blank lines around it not.
+
+        function: one around it, with the line and column of its `def`: then only the code of that one is generated.
+        """
+        code = self._whole
+        if code is None and function is not None:
+            code = self._parts.get(id(function)) or self._parts.setdefault(id(function), self._part(function, at))
+        if code is None:
+            code = self._whole = _Code(self._generated(self.tree))
+        first, last = code.spans[id(node)]
+        last = min(last, len(code.tokens))  # the generator takes back the newline after the last line
+        while first < last and _is_blank(code.tokens[first]):
             first += 1
-        while last > first and _is_blank(self._tokens[last - 1]):
+        while last > first and _is_blank(code.tokens[last - 1]):
             last -= 1
-        line, column = self._starts[first]
-        end_line, end_column = self._starts[last]
+        line, column = code.starts[first]
+        end_line, end_column = code.starts[last]
         return Place(self.path, line, column, end_line, end_column)
 
-    def _locate(self) -> None:
+    def _part(self, function: Any, at: tuple[int, int]) -> _Code:
+        state = self._generated(function, " " * (at[1] - 1))
+        code = _Code(state)
+        shift = at[0] - code.starts[state.head][0]
+        code.starts = [(line + shift, column) for line, column in code.starts]
+        return code
+
+    def _generated(self, node: cst.CSTNode, indent: str = "") -> _Recorder:
         # LibCST's own position provider copies the tree and visits every node twice; generating the code once and
         # noting at which token each node begins and ends costs a fifth of a parse.
         state = _Recorder(default_indent=self.tree.default_indent, default_newline=self.tree.default_newline)
-        self.tree._codegen(state)
-        self._spans = state.spans
-        starts = []
+        if indent:
+            state.increase_indent(indent)
+        node._codegen(state)
+        return state
+
+    def defs(self) -> list[tuple[str, int, int]]:
+        """Name, line and column of each `def`, in source order; none where this Python can't read the file."""
+        if "\f" in self.text:
+            return []
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                tree = ast.parse(self.text)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return []
+        found = []
+        blocks: list[Any] = [tree]
+        while blocks:
+            block = blocks.pop()
+            if isinstance(block, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                found.append((block.lineno, block.col_offset + 1, block.name))
+            for name in ("body", "orelse", "handlers", "finalbody", "cases"):
+                blocks.extend(part for part in getattr(block, name, ()) if not isinstance(part, _WITHOUT_DEFS))
+        return [(name, line, column) for line, column, name in sorted(found)]
+
+
+_WITHOUT_DEFS = (ast.Expr, ast.Assign, ast.Return, ast.AugAssign, ast.AnnAssign, ast.Import, ast.ImportFrom)
+
+
+class _Code:
+    """Generated code: its tokens, where each begins, and the first and one past the last token of each node."""
+
+    def __init__(self, state: _Recorder) -> None:
+        self.spans, self.tokens = state.spans, state.tokens
+        self.starts: list[tuple[int, int]] = []
         line = column = 1
         for token in state.tokens:
-            starts.append((line, column))
+            self.starts.append((line, column))
             newlines = token.count("\n") or token.count("\r")
             if newlines:
                 line += newlines
                 column = len(token) - max(token.rfind("\n"), token.rfind("\r"))
             else:
                 column += len(token)
-        starts.append((line, column))
-        self._starts = starts
-        self._tokens = state.tokens
+        self.starts.append((line, column))
 
 
 def _is_blank(token: str) -> bool:
@@ -128,13 +172,22 @@ def _syntax_error(error: cst.ParserSyntaxError) -> Unreadable:
     return Unreadable(f"does not parse: {reason}", error.raw_line, error.raw_column + 1)
 
 
+_NOTHING = nullcontext()
+
+
 class _Recorder(CodegenState):
     """Notes for each node the first and one past the last token of its code."""
 
     def __init__(self, default_indent: str, default_newline: str) -> None:
         super().__init__(default_indent=default_indent, default_newline=default_newline)
         self.spans: dict[int, tuple[int, int]] = {}
+        self.head = -1  # the token that a function begins with, after its decorators
         self._open: list[int] = []
+
+    def record_syntactic_position(self, node: cst.CSTNode, **ends: object) -> AbstractContextManager[None]:  # type: ignore[override]
+        if self.head < 0 and isinstance(node, cst.FunctionDef):
+            self.head = len(self.tokens)
+        return _NOTHING  # not asked for: LibCST would make a generator for every node
 
     def before_codegen(self, node: cst.CSTNode) -> None:
         self._open.append(len(self.tokens))

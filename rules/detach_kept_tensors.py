@@ -82,7 +82,7 @@ from memlint.conditions import (
 from memlint.facts import FileFacts
 from memlint.facts import values as v
 from memlint.facts.defects import KeptGraph, Unevaluated
-from memlint.facts.kept import HandedOver, Kept, handed_over, kept
+from memlint.facts.kept import HandedOver, Kept, handed_over, is_tensor, kept
 from memlint.facts.lazy import Piled, piled
 from memlint.facts.logged import Logged, logged
 from memlint.rule import Condition, Proposal, Severity, rule
@@ -97,13 +97,11 @@ def detach_kept_tensors(facts: FileFacts) -> Iterator[Proposal]:
     for found in kept(facts):
         growth = found.growth
         verb = "adds up" if growth.how == "accumulate" else "keeps"
-        value = growth.value
         item = growth.item if growth.item is not None else growth.node
-        tensor = value.kind in v.TENSOR_LIKE and value.grad == v.ATTACHED and not found.parameter
         yield Proposal(
             message=f"`{facts.text(growth.container)}` {verb} a value of each step with {_LEFT[found.ran]}",
             place=facts.place(growth.node),
-            fact=KeptGraph(facts.span(item), not tensor or value.kind != v.TENSOR, found.ran),
+            fact=KeptGraph(facts.span(item), not is_tensor(found.scope, growth) or bool(found.parameter), found.ran),
             evidence=tuple(facts.evidence(node, message) for node, message in found.reasons),
             conditions=tuple(_conditions(facts, found)),
             severity=_SEVERITY[found.ran],
@@ -143,7 +141,7 @@ def _logged(facts: FileFacts, entry: Logged) -> Proposal:
     else:
         message = f"`{text}` is handed back to train on, and once more with its graph in the dict beside it"
     conditions.append(Open("whether the dict outlives the step, as logs do"))
-    fact = KeptGraph(facts.span(entry.item), False, False)
+    fact = KeptGraph(facts.span(entry.item), entry.value.kind != v.TENSOR and not entry.value.zero_d, False)
     return Proposal(message, facts.place(entry.item), fact, tuple(evidence), tuple(conditions), _SEVERITY[False])
 
 
@@ -153,7 +151,7 @@ def _handed(facts: FileFacts, handed: HandedOver) -> Proposal:
     return Proposal(
         message=f"`{text}` is handed over with {_LEFT[handed.ran]}, and what it is handed to keeps it",
         place=facts.place(handed.node),
-        fact=KeptGraph(facts.span(handed.node), False, handed.ran),
+        fact=KeptGraph(facts.span(handed.node), handed.structure, handed.ran),
         conditions=(
             CalleeKeeps(site.name, site.path, site.receiver, site.on_self, handed.argument),
             HelpersKeepGrad(site.helpers),

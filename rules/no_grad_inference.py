@@ -61,10 +61,12 @@ from collections.abc import Iterator
 
 from memlint.conditions import (
     CalleeKeepsGrad,
+    ForwardKeepsGrad,
     HelpersKeepGrad,
     IsModule,
     IsModuleAttribute,
     IsModuleClass,
+    NotForLoss,
     NotFrozen,
     NoTrainingReached,
     Open,
@@ -74,7 +76,7 @@ from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
 from memlint.facts.defects import ForwardWithGrad
 from memlint.facts.events import Forward
-from memlint.facts.forwards import Wasted, wasted_forwards
+from memlint.facts.forwards import Wasted, set_on_another, wasted_forwards
 from memlint.rule import Condition, Proposal, Severity, rule
 
 
@@ -124,6 +126,11 @@ def _conditions(facts: FileFacts, scope: Scope, wasted: Wasted) -> Iterator[Cond
     forward = wasted.forward
     if not scope.is_module_body:
         yield SomeCallerWithGrad(function)
+        if handed_to := set_on_another(facts, scope):
+            proof = f"list `{scope.qualname}` under `no-grad-functions`"
+            yield Open(f"whether `{handed_to}`, as which it is stored, is called with gradients off", proof)
+    if wasted.kept:
+        yield NotForLoss(function)
     if wasted.block is None:
         yield NoTrainingReached(function, wasted.handed)
     if scope.owner is not None:
@@ -131,6 +138,8 @@ def _conditions(facts: FileFacts, scope: Scope, wasted: Wasted) -> Iterator[Cond
     if forward.helpers:
         yield HelpersKeepGrad(forward.helpers)
     about_kind = forward.question.endswith("is a module")
+    if forward.certain and forward.of:
+        yield ForwardKeepsGrad(forward.of)
     if forward.of and about_kind:
         yield IsModuleClass(forward.of, forward.question, _settling(forward), wasted.only_if_module)
     elif forward.parameter:

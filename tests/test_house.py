@@ -191,6 +191,8 @@ def test_a_case_is_complete(path: Path) -> None:
 
 @pytest.mark.parametrize("file", [pytest.param(file, id=module) for module, file in modules().items()])
 def test_a_file_can_be_read_at_one_sitting(file: Path) -> None:
+    if file.name == "runtime.py":
+        pytest.skip("one file by contract, so that it can be copied into other people's projects")
     assert len(file.read_text(encoding="utf-8").splitlines()) <= LONGEST_FILE
 
 

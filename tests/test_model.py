@@ -159,3 +159,22 @@ def test_an_object_that_calls_itself_calls_its_own_method() -> None:
         "    def __call__(self, model, batch):\n        return model(batch)\n"
     )
     assert ("a", "Predictor.__call__") in linked.under_no_grad
+
+
+def test_the_entries_of_a_dict_are_known_by_their_keys() -> None:
+    code = """\
+import torch
+def step(x):
+    stats = {"loss": torch.zeros(3), "name": "a"}
+    stats["count"] = 1
+    return stats
+def use(x):
+    stats = step(x)
+    loss, name, count = stats["loss"], stats.get("name"), stats["count"]
+    other = dict(a=1, b="c")["b"]
+    stats[x] = 2
+    unknown = stats["loss"]
+"""
+    env = facts(code).functions["use"].env
+    assert [env[name].kind for name in ("loss", "name", "count", "other")] == ["tensor", "string", "number", "string"]
+    assert env["unknown"].kind != "string"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from memlint.conditions.meant import OWNER, WHICH, call_of
@@ -10,6 +11,8 @@ from memlint.facts import values as v
 from memlint.facts.summary import FunctionId
 from memlint.project import REFUTED, Project, closure, holds, unknown
 from memlint.rule import Answer, Reason
+
+_FOR_LOSS = re.compile(r"loss|penalty|before_backward|objective")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,35 @@ class CalleeKeepsGrad:
     def settle(self, project: Project) -> Answer:
         """By the name alone: good enough to stay silent."""
         return REFUTED if self.name in project.switching else holds()
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardKeepsGrad:
+    """The forward of a class in another file does not itself switch gradients off."""
+
+    path: str
+
+    def settle(self, project: Project) -> Answer:
+        """Refuted where it does."""
+        found = (project.functions[f] for f in project.methods(self.path.rpartition(".")[2], "forward"))
+        return REFUTED if any(function.switches_grad_off for function in found) else holds()
+
+
+@dataclass(frozen=True, slots=True)
+class NotForLoss:
+    """What the function returns goes neither into a loss nor into what a module's forward gives back."""
+
+    function: FunctionId
+
+    def settle(self, project: Project) -> Answer:
+        """By the names of the functions that call it, near and far."""
+        around = closure([self.function], lambda f: (c.function for c in project.callers.get(f, ()) if c.sure))
+        for caller in around:
+            summary = project.functions[caller]
+            in_module = summary.name == "forward" and summary.owner
+            if caller != self.function and (in_module or _FOR_LOSS.search(summary.name)):
+                return REFUTED
+        return holds()
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ NOWHERE = Spot("", 0, "", 0)
 def call_of(name: str, path: str, receiver: str, on_self: bool) -> Call:
     """A call as far as it takes to find the function that it means."""
     last = name.rpartition(".")[2]
-    return Call(last, path, receiver, on_self, "", (), False, False, False, False, NOWHERE, (), ())
+    return Call(last, path, receiver, on_self, "", (), False, False, False, False, False, NOWHERE, (), ())
 
 
 WHICH = "whether this `{name}` is the one that is meant"

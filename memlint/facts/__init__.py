@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,8 +36,7 @@ class FileFacts:
             self.uses_torch = any(text in source.text for text in ("torch", ".eval()", ".detach()"))
         self.functions = {s.name: s for s in self.scopes if s.owner is None and s.parent is self.top}
         self.grad_off_names = frozenset(self._grad_off_helpers())
-        for scope in (self.top, *self.scopes):
-            learn_hints(scope, self.names)
+        learn_hints((self.top, *self.scopes), self.names)
         set_up = {cls.name: cls.set_up_by() for cls in self.classes.values()}
         for scope in (self.top, *self.scopes):
             if scope.node is not None and scope.node.returns is not None:
@@ -61,7 +61,28 @@ class FileFacts:
 
     def place(self, node: Any) -> Place:
         """Where a node of the model stands."""
-        return self.source.place(node.ref if isinstance(node, n.Node) else node)
+        ref = node.ref if isinstance(node, n.Node) else node
+        number = self._functions_around.get(id(ref))
+        if number is None:
+            return self.source.place(ref)
+        function = self.scopes[number].node
+        assert function is not None
+        return self.source.place(ref, function.ref, self._defs[number])
+
+    @functools.cached_property
+    def _defs(self) -> list[tuple[int, int]]:
+        """Line and column of the `def` of each scope; empty where they are not known."""
+        defs = self.source.defs()
+        same = [name for name, _, _ in defs] == [scope.name for scope in self.scopes]
+        return [(line, column) for _, line, column in defs] if same else []
+
+    @functools.cached_property
+    def _functions_around(self) -> dict[int, int]:
+        """The number of the scope that a LibCST node is in, for the nodes of statements and expressions."""
+        around: dict[int, int] = {}
+        for number, scope in enumerate(self.scopes if self._defs else ()):
+            around.update((id(part.ref), number) for part in (*scope.statements(), *scope.every()))
+        return around
 
     def span(self, node: Any) -> tuple[int, int, int, int]:
         """Where a node of the model stands, as fixers want it."""
@@ -98,7 +119,7 @@ class FileFacts:
     def _grad_off_helpers(self) -> Iterator[str]:
         """Functions and classes of this file that switch gradients off around what they are used on."""
         for scope in self.scopes:
-            for stmt in n.statements(scope.body):
+            for stmt in scope.statements():
                 if isinstance(stmt, n.With) and self._switches_off(stmt):
                     inner = list(n.every(stmt.body))
                     if any(isinstance(e, n.Yield) for e in inner):
@@ -118,7 +139,7 @@ def _returns(scope: Scope) -> bool:
     assert scope.parent is not None
     return any(
         isinstance(stmt, n.Return) and isinstance(stmt.value, n.Name) and stmt.value.id == scope.name
-        for stmt in n.statements(scope.parent.body)
+        for stmt in scope.parent.statements()
     )
 
 

@@ -19,11 +19,12 @@ class Binding(Fields):
         value = self.eval(stmt.value)
         if stmt.annotation is not None and (not value.kind or value.kind == v.NONE and is_attribute(stmt.targets[0])):
             value = value.but(**self.file.of_annotation(stmt.annotation))
-        sums = isinstance(stmt.value, n.Binary) and stmt.value.op in ("Add", "Subtract") and len(stmt.targets) == 1
-        if sums and isinstance(stmt.value, n.Binary) and value.kind not in v.CONTAINERS:
+        total = _sum_in(stmt.value) if len(stmt.targets) == 1 else None
+        if total is not None and value.kind not in v.CONTAINERS:
             text = n.dotted(stmt.targets[0])
-            added = _added(stmt.value, text) if text and self._known(text) else None
-            if added is not None:
+            added = _added(total, text) if text and self._known(text) else None
+            if added is not None and (total is stmt.value or value.kind == v.TENSOR and v.attached(value)):
+                added = added if total is stmt.value else stmt.value
                 value = self._accumulate(stmt, stmt.targets[0], added, self.eval(added), value)
         for target in stmt.targets:
             if not self._concatenates(target, stmt, value):
@@ -148,7 +149,12 @@ class Binding(Fields):
             self.shrink(f"{base.holder}[]" if base.holder else "", "rebind", self.stmt)
         elif base.kind == v.DICT and base.holder:
             self.grow(base.holder, "setitem", self.stmt, target.value, source, value, target.index)
+        entries = v.entries_of(base)
         self.keep(target.value, base, value, self.stmt)
+        if entries is not None and isinstance(target.index, n.Const) and isinstance(target.index.value, str):
+            grown = v.keyed({**entries, target.index.value: value.but(source="")})
+            if name in self.env and self.env[name].kind == v.DICT and "." not in name:
+                self.env[name] = grown.but(holder=self.env[name].holder, source=base.source)
 
     def _augment(self, stmt: n.Augment) -> None:
         old = self.eval(stmt.target)
@@ -177,6 +183,12 @@ class Binding(Fields):
             return result
         self.grow(holder, "accumulate", stmt, target, added, value)
         return result.but(drawn=result.drawn | {holder})
+
+
+def _sum_in(value: n.Expr) -> n.Binary | None:
+    """The sum that is assigned, be it only for the later steps: `loss if mean is None else 0.9 * mean + 0.1 * loss`."""
+    branches = [value.body, value.orelse] if isinstance(value, n.Choice) else [value]
+    return next((b for b in branches if isinstance(b, n.Binary) and b.op in ("Add", "Subtract")), None)
 
 
 def _added(total: n.Binary, text: str) -> n.Expr | None:

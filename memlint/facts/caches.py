@@ -157,7 +157,7 @@ def _measured(scope: Scope, container: n.Expr) -> bool:
     name = n.dotted(container)
     return any(
         isinstance(e, n.Call) and isinstance(e.func, n.Name) and e.func.id == "len" and n.dotted(e.args[0]) == name
-        for e in n.every(scope.body)
+        for e in scope.every()
         if isinstance(e, n.Call) and e.args
     )
 
@@ -167,7 +167,7 @@ def _meanings(scope: Scope, key: n.Expr) -> list[n.Expr]:
     names = {part.id for part in n.walk(key) if isinstance(part, n.Name)}
     bound = [
         stmt.value
-        for stmt in n.statements(scope.body)
+        for stmt in scope.statements()
         if isinstance(stmt, n.Assign) and any(isinstance(t, n.Name) and t.id in names for t in stmt.targets)
     ]
     return [key, *bound]

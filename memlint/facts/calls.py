@@ -7,7 +7,7 @@ from memlint.facts import nodes as n
 from memlint.facts import shapes
 from memlint.facts import values as v
 from memlint.facts.events import ON, STRUCTURE, CallSite
-from memlint.facts.library import drawn_by
+from memlint.facts.library import drawn_by, graph_by
 from memlint.facts.methods import Methods, is_plain
 from memlint.facts.scopes import Scope
 from memlint.facts.shapes import Size
@@ -47,7 +47,7 @@ class Calls(Methods):
         self._note_owner(site, receiver if method else callee)
         self._note_training(expr, method, path, receiver, args)
         drawn = drawn_by(args, keywords)
-        graph = frozenset[int]().union(*(v.graph_of(a) for a in args), *(v.graph_of(a) for _, a in keywords))
+        graph = graph_by(args, keywords)
         if path:
             known = self._by_path(expr, path, args, keywords, graph)
             if known is not None:
@@ -65,7 +65,8 @@ class Calls(Methods):
                 return known, size
         value = self._unknown(expr, text, receiver, callee, path, on_self, args, keywords, graph, drawn)
         carries = value.kind not in (v.NUMBER, v.STRING, v.ARRAY, v.NONE) and value.grad != v.DETACHED
-        return (value.but(drawn=value.drawn | drawn | receiver.drawn) if carries else value), value.size
+        more = drawn | receiver.drawn if carries else v.NO_NAMES
+        return (value if more <= value.drawn else value.but(drawn=value.drawn | more)), value.size
 
     def _size(self, expr: n.Call, method: str, path: str, receiver: Value, args: list[Value],
               keywords: list[tuple[str, Value]]) -> Size | None:  # fmt: skip
@@ -126,9 +127,16 @@ class Calls(Methods):
             if own.events.backwards:
                 self.note_step()
             return _carrying(own.returns, value.origins, drawn).but(holder="", source="")
+        makes = text.rpartition(".")[2][:1].isupper()  # an object that keeps the module for later
         given = next((a.source for a in args if a.kind == v.MODULE and a.source and len(args) > 1), "")
         walks_layers = bool(self.loops) and self.loops[-1].kind == STRUCTURE
-        if given and not path.startswith(k.NEUTRAL_PACKAGES) and given != self.scope.self_name and not walks_layers:
+        if (
+            given
+            and not makes
+            and not path.startswith(k.NEUTRAL_PACKAGES)
+            and given != self.scope.self_name
+            and not walks_layers
+        ):
             why = f"`{given}` is handed to `{text}` together with its input"
             value = self._forward(expr, given, False, why, graph, callee, question=f"whether `{text}` runs `{given}`")
             for origin in value.origins - graph:
@@ -174,7 +182,7 @@ class Calls(Methods):
     def _may_be_module(self, expr: n.Call, text: str, on_self: bool) -> bool:
         """Whether an unknown callee is worth watching: what is done with its result may prove it a module."""
         method = text.rpartition(".")[2]
-        if not (expr.args or expr.keywords):
+        if not (expr.args or expr.keywords) or method.startswith("__"):
             return False
         if not self.file.uses_torch or text in k.CONTAINER_PATHS or method in k.MODULE_PLAIN_METHODS | k.PLAIN_METHODS:
             return False

@@ -196,7 +196,7 @@ def _on_allocated(facts: FileFacts, scope: Scope, where: _Where) -> n.Expr | Non
     test = threshold[0]
     asked = {_question(part) for part in n.walk(test)}
     for name in n.mentioned(test):
-        for stmt in n.statements(scope.body):
+        for stmt in scope.statements():
             if isinstance(stmt, n.Assign) and any(n.dotted(t) == name for t in stmt.targets):
                 asked |= {_question(part) for part in n.walk(stmt.value)}
     asked.discard("")

@@ -71,7 +71,7 @@ def cycles(facts: FileFacts) -> Iterator[Cycle]:
 
 def _on_self(facts: FileFacts, scope: Scope) -> Iterator[Cycle]:
     told: set[str] = set()  # one entry speaks for a whole table
-    for stmt in n.statements(scope.body):
+    for stmt in scope.statements():
         hooked = _hooked(facts, scope, stmt)
         if hooked is not None and "hooks" not in told:
             told.add("hooks")
@@ -185,7 +185,7 @@ def _closes_over(facts: FileFacts, scope: Scope, inner: Scope) -> bool:
     """Whether a function inside a method, or one inside it, reads the method's object."""
     if scope.self_name in inner.params:
         return False
-    if any(_mentions(facts, scope, e) for s in n.statements(inner.body) for e in n.expressions(s)):
+    if any(_mentions(facts, scope, e) for s in inner.statements() for e in n.expressions(s)):
         return True
     return any(_closes_over(facts, scope, deeper) for deeper in inner.inner)
 
@@ -208,7 +208,7 @@ def _let_go(scope: Scope, attribute: str) -> bool:
         if other is scope or other.name == "__init__":
             continue
         name = f"{other.self_name}.{attribute.partition('.')[2]}"
-        for stmt in n.statements(other.body):
+        for stmt in other.statements():
             if isinstance(stmt, n.Delete) and n.dotted(stmt.target) == name:
                 return True
             if isinstance(stmt, n.Assign) and any(n.dotted(t) == name for t in stmt.targets):
@@ -234,7 +234,7 @@ def _on_context(scope: Scope) -> Iterator[Cycle]:
     returned, plain = _returned(scope), _marked(scope, context)
     if scope.name == "setup_context":
         returned, inputs = {params[-1]}, set()
-    for stmt in n.statements(scope.body):
+    for stmt in scope.statements():
         if not isinstance(stmt, n.Assign):
             continue
         for target in stmt.targets:
@@ -260,7 +260,7 @@ def _form(scope: Scope, name: str, returned: set[str], inputs: set[str], value: 
         return INPUT if value.kind == v.TENSOR else ""
     if name in returned:
         return OUTPUT
-    made = [s.value for s in n.statements(scope.body) if isinstance(s, n.Assign) and _binds(s, name)]
+    made = [s.value for s in scope.statements() if isinstance(s, n.Assign) and _binds(s, name)]
     if len(made) == 1 and isinstance(made[0], n.Call) and isinstance(made[0].func, n.Name) and len(made[0].args) == 1:
         source = made[0].args[0]
         if isinstance(source, n.Name) and source.id in returned - inputs and not made[0].keywords:
@@ -271,7 +271,7 @@ def _form(scope: Scope, name: str, returned: set[str], inputs: set[str], value: 
 def _returned(scope: Scope) -> set[str]:
     """The names that a forward gives back as they are."""
     found: set[str] = set()
-    for stmt in n.statements(scope.body):
+    for stmt in scope.statements():
         if isinstance(stmt, n.Return) and stmt.value is not None:
             found.update(part.id for part in _parts(stmt.value) if isinstance(part, n.Name))
     return found
@@ -281,7 +281,7 @@ def _marked(scope: Scope, context: str) -> set[str]:
     """The outputs that have no graph."""
     return {
         part.id
-        for expr in n.every(scope.body)
+        for expr in scope.every()
         if isinstance(expr, n.Call) and n.dotted(expr.func) == f"{context}.mark_non_differentiable"
         for part in expr.args
         if isinstance(part, n.Name)
@@ -295,7 +295,7 @@ def _binds(stmt: n.Assign, name: str) -> bool:
 def _bound_later(scope: Scope, stored: n.Assign, name: str) -> bool:
     """Whether the name means something else by the time it is given back."""
     after = False
-    for stmt in n.statements(scope.body):
+    for stmt in scope.statements():
         if after and isinstance(stmt, n.Assign) and _binds(stmt, name):
             return True
         after |= stmt is stored

@@ -99,7 +99,11 @@ def _is_tensor(scope: Scope, growth: Growth) -> bool:
 def _kept_twice(scope: Scope, growth: Growth) -> bool:
     """Whether another container of the function gets the same value: letting go of it here frees nothing."""
     name = n.dotted(growth.item) if growth.item is not None else ""
-    others = [o.item for o in scope.events.growths if o.holder != growth.holder and o.item is not None]
+    others = [
+        other.item
+        for other in scope.events.growths
+        if other.holder != growth.holder and other.item is not None and other.how != "accumulate"
+    ]
     return bool(name) and any(name in n.mentioned(item) for item in others)
 
 
@@ -138,7 +142,7 @@ def _of_name(scopes: list[Scope], name: str, *, attribute: bool = False) -> Ment
         if scope.node is not None:
             for expr in (*scope.node.defaults.values(), *scope.node.decorators):
                 _look(expr, name, attribute, found)
-        for stmt in n.statements(scope.body):
+        for stmt in scope.statements():
             if isinstance(stmt, n.Assign):
                 plain = all(_is(target, name, attribute) for target in stmt.targets)
                 if plain and (isinstance(stmt.value, n.Sequence) or _empty(stmt.value)):

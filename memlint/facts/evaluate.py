@@ -38,12 +38,12 @@ class Evaluator(Calls):
             env = self.env if scope is self.scope else scope.env
             if name in env:
                 value = env[name] if scope is self.scope else v.without_ids(env[name])
-                return _with_hint(value, hint or scope.hints.get(name)).but(source=name)
+                return _with_hint(value, hint or scope.hints.get(name)).read_as(name)
         path = self.file.names.path(name)
         if path:
-            return self.of_path(path).but(source=name)
+            return self.of_path(path).read_as(name)
         if hint is not None:
-            return hint.but(source=name)
+            return hint.read_as(name)
         return Value(path=name if name in k.CONTAINER_PATHS else "", source=name)
 
     def of_path(self, path: str) -> Value:
@@ -78,7 +78,8 @@ class Evaluator(Calls):
         if base.kind in v.TENSOR_LIKE or base.origins:
             if expr.attr in ("T", "mT", "H", "real", "imag"):
                 return base.but(size=None)
-            return base.but(kind=v.TENSOR if base.kind == v.TENSOR else v.OUTPUT, source=text, parts=None, size=None)
+            kind = v.TENSOR if base.kind == v.TENSOR else v.OUTPUT
+            return _part(base).but(kind=kind, source=text, parts=None, size=None)
         cls = self.file.classes.get(base.path.rpartition(".")[2]) if base.kind == v.OBJECT else None
         known = cls.attribute(expr.attr, self.file.classes) if cls is not None else ANYTHING
         holder = f"attr:{expr.attr}"
@@ -97,7 +98,7 @@ class Evaluator(Calls):
         owner = self.scope.owner
         if first == self.scope.self_name and owner is not None:
             value = _with_hint(value, owner.hints.get(rest))
-        return value.but(source=text)
+        return value.read_as(text)
 
     # -- operators -----------------------------------------------------------------------------------------------
 
@@ -195,6 +196,9 @@ class Evaluator(Calls):
             values.append(self.eval(value))
             if key is not None:
                 self.entry(expr, value, values[-1])
+        keys = [key.value if isinstance(key, n.Const) else None for key, _ in expr.entries]
+        if keys and all(isinstance(key, str) for key in keys):
+            return v.keyed({str(key): value for key, value in zip(keys, values, strict=True)})
         return Value(v.DICT, item=_inside(values))
 
     def _comprehension(self, expr: n.Comprehension) -> Value:
@@ -211,7 +215,7 @@ class Evaluator(Calls):
 
     def items_of(self, value: Value) -> Value:
         """What iterating over a value gives."""
-        if value.parts is not None:
+        if value.parts is not None and value.kind != v.DICT:
             return v.widest(list(value.parts))
         if value.kind in v.CONTAINERS or value.item is not None:
             item = value.item or ANYTHING
@@ -222,7 +226,7 @@ class Evaluator(Calls):
         if value.kind in v.TENSOR_LIKE or value.origins:
             rows = value.size.shape[1:] if value.size is not None and value.size.shape else None
             size = value.size._replace(shape=rows) if value.size is not None and rows is not None else None
-            return value.but(source="", kind=value.kind or v.UNKNOWN, size=size)
+            return _part(value).but(source="", kind=value.kind or v.UNKNOWN, size=size)
         return Value(holder=f"{value.holder}[]" if value.holder else "", drawn=v.drawn_of(value))
 
     def _item(self, expr: n.Item) -> Value:
@@ -242,14 +246,21 @@ class Evaluator(Calls):
                 return base.but(holder="", parts=None, item=item.but(drawn=drawn) if item else None, drawn=drawn)
             if base.item is None or base.item.kind not in v.CONTAINERS:
                 self.read(base.holder, "index", expr)
-            return self.items_of(base)
+            return self.entry_of(base, index)
         if base.kind in v.TENSOR_LIKE or base.origins:
             several = isinstance(expr.index, n.Sequence)
             view = self._part_of(expr) if base.kind == v.TENSOR or base.kind == v.OUTPUT and several else base.view
             size = shapes.item_of(base.size, expr.index, self.number) if base.size is not None else None
+            base = base if several or isinstance(expr.index, n.Slice) else _part(base)
             return base.but(zero_d=False, source=n.dotted(expr.value), parts=None, view=view, size=size)
         holder = f"{base.holder}[]" if base.holder else ""
         return Value(holder=holder, device=base.device, sums=base.sums, drawn=base.drawn)
+
+    def entry_of(self, container: Value, key: Value) -> Value:
+        """What a container holds under a key: one entry where its keys are known, else any."""
+        entries = v.entries_of(container) or {}
+        item = entries.get(key.const) if isinstance(key.const, str) else None
+        return self.items_of(container if item is None else container.but(item=item, parts=None, const=None))
 
     def _part_of(self, expr: n.Item) -> str:
         """The source of the tensor that `x[0]` or `x[:, -1]` takes a small part of and goes on sharing, else ""."""
@@ -322,6 +333,11 @@ def _mixes(left: n.Expr, right: n.Expr) -> bool:
     return any(weight and names.count(weight) > 1 for weight in weights)
 
 
+def _part(whole: Value) -> Value:
+    """A part of what an unknown call gave: the whole has a graph, of its parts some may be counts or labels."""
+    return whole.but(grad="") if whole.kind == v.UNKNOWN and whole.grad == v.ATTACHED else whole
+
+
 def _grad_of(left: Value, right: Value) -> str:
     if v.ATTACHED in (left.grad, right.grad):
         return v.ATTACHED
@@ -352,7 +368,9 @@ def _with_hint(value: Value, hint: Value | None) -> Value:
         return value
     if hint.kind == v.MODULE and value.origins:
         return value
-    return value.but(kind=hint.kind, grad=value.grad or hint.grad, zero_d=hint.zero_d or value.zero_d, path="")
+    # The class, in another file, of what is used as a module is still that class.
+    path = value.path if hint.kind == v.MODULE and value.path.rpartition(".")[2][:1].isupper() else ""
+    return value.but(kind=hint.kind, grad=value.grad or hint.grad, zero_d=hint.zero_d or value.zero_d, path=path)
 
 
 _HANDLERS: dict[type, Any] = {

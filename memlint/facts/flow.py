@@ -44,6 +44,7 @@ class Flow(Binding):
             self.env[name] = self._parameter(name)
         declared, self.scope.returns = self.scope.returns, ANYTHING
         self.block(self.scope.body)
+        self.scope.env = self.env  # as functions inside see it
         if not self.scope.returns.kind:
             self.scope.returns = v.join(declared, self.scope.returns)
 
@@ -188,6 +189,8 @@ class Flow(Binding):
             value = self.eval(found.subject)
             if value.zero_d or not (value.kind == v.TENSOR or found.whole):
                 continue  # a loss that is watched, or a plain number's own test
+            if isinstance(found.subject, n.Binary):
+                continue  # a sum that is made for the test: nothing moves there
             bound = self.file.text(found.bound).strip()
             low, high = (bound, "") if found.is_low else ("", bound)
             if found.symmetric:

@@ -59,7 +59,7 @@ def forgotten_entries(facts: FileFacts) -> Iterator[Forgotten]:
 def _only_cuts(scope: Scope) -> dict[Slot, n.Assign]:
     """What a method detaches that does nothing else; empty where it does, or detaches nothing."""
     found: dict[Slot, n.Assign] = {}
-    for stmt in n.statements(scope.body):
+    for stmt in scope.statements():
         if isinstance(stmt, n.If) or isinstance(stmt, n.Do) and isinstance(stmt.value, n.Const):
             continue
         slot = _slot(stmt.targets[0], scope) if isinstance(stmt, n.Assign) and len(stmt.targets) == 1 else None
@@ -89,7 +89,7 @@ def _slot(expr: n.Expr, scope: Scope) -> Slot | None:
 def _left_out(scope: Scope, cut: set[Slot]) -> list[tuple[Slot, n.Assign]]:
     """What a method stores in slots like those that are detached, in the same pass as them."""
     stored: list[tuple[Slot, n.Assign]] = []
-    for stmt in n.statements(scope.body):
+    for stmt in scope.statements():
         if isinstance(stmt, n.Assign) and len(stmt.targets) == 1:
             slot = _slot(stmt.targets[0], scope)
             if slot is not None and not any(_slot(part, scope) == slot for part in n.walk(stmt.value)):
@@ -114,9 +114,9 @@ def _computes(expr: n.Expr) -> bool:
 
 def _read_back(slot: Slot, stored: n.Assign, writer: Scope, family: list[Class_], cutter: Scope) -> n.Expr | None:
     """Where the next call reads what this one stored: above in the method itself, or in one that it calls."""
-    calls = [n.dotted(part.func).split(".") for part in n.every(writer.body) if isinstance(part, n.Call)]
+    calls = [n.dotted(part.func).split(".") for part in writer.every() if isinstance(part, n.Call)]
     called = {path[1] for path in calls if len(path) == 2 and path[0] == writer.self_name}
-    for stmt in n.statements(writer.body):
+    for stmt in writer.statements():
         if stmt is stored:
             break
         found = _read_in(stmt, slot, writer)
@@ -127,7 +127,7 @@ def _read_back(slot: Slot, stored: n.Assign, writer: Scope, family: list[Class_]
     for cls in family:
         for method in cls.methods.values():
             if method.name in called and method is not cutter:
-                for stmt in n.statements(method.body):
+                for stmt in method.statements():
                     found = _read_in(stmt, slot, method)
                     if found is not None:
                         return found

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from memlint.facts import FileFacts, Scope, frameworks
+from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts.events import EPOCH, OFF, ON, Forward, Loop, Use
 
@@ -23,6 +24,7 @@ class Wasted:
     block: the statement to wrap where the whole function cannot be decorated (None: decorate).
     sure: proved within this function. escapes: results leave otherwise than as plain numbers.
     handed: callees that were given results and whose own results are dropped.
+    kept: results leave with their graph, if they have one.
     only_if_module: nothing here says that what runs is a module; another file must.
     """
 
@@ -34,6 +36,7 @@ class Wasted:
     handed: tuple[str, ...] = ()
     question: str = ""
     only_if_module: bool = False
+    kept: bool = False
 
 
 def wasted_forwards(facts: FileFacts, scope: Scope) -> Iterator[Wasted]:
@@ -43,6 +46,7 @@ def wasted_forwards(facts: FileFacts, scope: Scope) -> Iterator[Wasted]:
     events = scope.events
     aware = any(f.mode == OFF for f in events.forwards) or any(call.mode == OFF for call in events.calls)
     live = [f for f in events.forwards if f.mode == ON and (f.certain and not f.indirect or not aware)]
+    live = [f for f in live if not _had_no_graph(f) and not (f.through and _wraps_without_grad(facts, scope, f))]
     if not live or events.frozen or _is_test(facts, scope) or _grad_off_by_framework(facts, scope):
         return
     if not _trains(scope) and not _is_forward(scope):
@@ -69,6 +73,20 @@ def wasted_forwards(facts: FileFacts, scope: Scope) -> Iterator[Wasted]:
             told.add(id(forward.stmt))
             reasons = _reasons(forward)
             yield Wasted(forward, forward.stmt, sure=True, escapes=False, reasons=reasons)
+
+
+def set_on_another(facts: FileFacts, scope: Scope) -> str:
+    """The attribute of another object that a method is stored as, `attribution.forward_func`, or ""."""
+    if scope.owner is None or f"= {scope.self_name}.{scope.name}" not in facts.source.text:
+        return ""
+    for other in scope.owner.methods.values():
+        for stmt in n.statements(other.body):
+            if isinstance(stmt, n.Assign) and n.dotted(stmt.value) == f"{other.self_name}.{scope.name}":
+                paths = [n.dotted(target) for target in stmt.targets]
+                kept = [path for path in paths if "." in path.removeprefix(f"{other.self_name}.")]
+                if kept:
+                    return kept[0]
+    return ""
 
 
 def _judge(facts: FileFacts, scope: Scope, live: list[Forward], loop: Loop | None) -> Wasted | None:
@@ -101,17 +119,63 @@ def _judge(facts: FileFacts, scope: Scope, live: list[Forward], loop: Loop | Non
         if kept and any(call.mode == OFF for call in scope.events.calls):
             return None  # both modes in one function, and results that leave it: the author has thought of gradients
         question = f"whether gradients of what is {kept[0].how} are wanted" if kept else ""
-        return Wasted(first, block, not kept, True, reasons, handed, question)
+        return Wasted(first, block, not kept, True, reasons, handed, question, kept=bool(kept))
     if kept:
         return None
     if all(_consumed(f) or _feeds(f, watched) for f in watched) and any(_consumed(f) for f in watched):
         question = f"what `{handed[0]}` does with the result" if handed else ""
         return Wasted(first, block, not handed, passed or bool(handed), reasons, handed, question, bool(elsewhere))
-    if loop is None and all(u.how == "dropped" for f in watched for u in f.uses) and first.certain and first.uses:
+    dropped = all(u.how == "dropped" for f in watched for u in f.uses) and first.certain and first.uses
+    if loop is None and dropped and _runs_itself(first) and not scope.is_module_body and not _compiled(scope, first):
         reasons = [(first.node, "the result is dropped")]
         question = "whether only hooks or side effects of the forward pass are wanted"
         return Wasted(first, first.stmt, False, False, reasons, (), question)
     return None
+
+
+def _had_no_graph(forward: Forward) -> bool:
+    """`module(x).cpu().numpy()` raises where the result has a graph: as the code works, there is none."""
+    hows = {use.how for use in forward.uses}
+    stmt = forward.stmt
+    unpacked = isinstance(stmt, n.Assign) and any(isinstance(target, n.Sequence) for target in stmt.targets)
+    if unpacked or not hows <= {"consumed", "returned"}:
+        return False
+    return any(use.detail == ".numpy()" and not _picks(use.node.func.value) for use in forward.uses)
+
+
+def _picks(expr: n.Expr) -> bool:
+    """Whether an entry is taken out of a result: others of its entries may have a graph."""
+    while isinstance(expr, (n.Attr, n.Call)):
+        expr = expr.value if isinstance(expr, n.Attr) else expr.func
+    return isinstance(expr, n.Item)
+
+
+def _runs_itself(forward: Forward) -> bool:
+    """`model(x)`, and not another method of the model, which is called for what it does."""
+    return n.dotted(forward.node.func) in (forward.receiver, f"{forward.receiver}.forward")
+
+
+def _compiled(scope: Scope, forward: Forward) -> bool:
+    """The first call of what `torch.compile` made compiles it, for the grad mode of the calls that follow."""
+    return any(
+        isinstance(stmt, n.Assign)
+        and isinstance(stmt.value, n.Call)
+        and n.dotted(stmt.value.func) == "torch.compile"
+        and forward.receiver in [n.dotted(target) for target in stmt.targets]
+        for stmt in n.statements(scope.body)
+    )
+
+
+def _wraps_without_grad(facts: FileFacts, scope: Scope, forward: Forward) -> bool:
+    """Inside a decorator: all that this file decorates with it has `no_grad` above it."""
+    around = scope.parent
+    callee = n.dotted(forward.node.func)
+    if around is None or around.node is None or callee not in around.params:
+        return False
+    decorated = [s.node for s in facts.all_scopes() if s.node is not None]
+    lists = [[n.dotted(d.func if isinstance(d, n.Call) else d) for d in node.decorators] for node in decorated]
+    lists = [names[: names.index(around.name)] for names in lists if around.name in names]
+    return bool(lists) and all(any(facts.names.path(name) in k.GRAD_OFF for name in names) for names in lists)
 
 
 def _consumed(forward: Forward) -> bool:

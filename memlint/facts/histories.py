@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
 from memlint.facts import values as v
-from memlint.facts.events import ENDLESS, EPOCH, REPEATING, Growth, Init
+from memlint.facts.events import DATA, ENDLESS, EPOCH, ITEMS, REPEATING, Growth, Init
 from memlint.facts.values import Value
 from memlint.facts.words import name_of, size_of, words_for
 
@@ -72,7 +72,7 @@ def histories(facts: FileFacts) -> Iterator[History]:
                 repeats = bool(kinds & REPEATING)
             else:
                 continue
-            if scope.is_module_body and not repeats:
+            if scope.is_module_body and (not repeats or _result_of_one_pass(scope, growth)):
                 continue
             reasons: list[tuple[object, str]] = [*_what(scope, growth)]
             if inits:
@@ -108,6 +108,17 @@ def _handed_on(scope: Scope, growth: Growth) -> bool:
     return any(
         read.how in handed and read.holder.removesuffix("[]") == growth.holder.removesuffix("[]")
         for read in scope.events.reads
+    )
+
+
+def _result_of_one_pass(scope: Scope, growth: Growth) -> bool:
+    """A script that goes once through its data and then uses all it has gathered: as large as its input."""
+    once = all(loop.kind in (DATA, ITEMS) for loop in growth.loops) and not scope.events.training
+    used = ("passed", "iterated", "gathered")
+    return once and any(
+        read.how in used and growth.loops[0] not in read.loops
+        for read in scope.events.reads
+        if read.holder == growth.holder
     )
 
 

@@ -106,7 +106,7 @@ def _method(call: n.Call) -> str:
 def _dropped(scope: Scope) -> Iterator[n.Call]:
     """Registrations whose handle goes nowhere: dropped, or bound to a name that is only ever written."""
     unread = _only_written(scope)
-    for stmt in n.statements(scope.body):
+    for stmt in scope.statements():
         kept: n.Expr | None = None
         if isinstance(stmt, n.Do) and isinstance(stmt.value, n.Call):
             kept = stmt.value
@@ -202,7 +202,7 @@ class _Roots:
         self.parameters_of = False
         self._seen: set[str] = set()
         self._sources: dict[str, list[tuple[n.Expr, bool]]] = {}
-        for stmt in n.statements(scope.body):
+        for stmt in scope.statements():
             if isinstance(stmt, n.For):
                 self._learn(stmt.target, stmt.iter, iterated=True)
             elif isinstance(stmt, n.Assign):
@@ -322,7 +322,7 @@ def _foreign_to_owner(scope: Scope, roots: _Roots) -> bool:
         return False  # a module's parts go with it; an optimizer stays with its model
     made = owner.methods.get("__init__", scope)
     given: set[str] = set(made.params[1:])
-    for stmt in n.statements(made.body):
+    for stmt in made.statements():
         handed = isinstance(stmt, n.Assign) and isinstance(stmt.value, (n.Name, n.Attr, n.Item))
         if handed and isinstance(stmt, n.Assign) and n.root(stmt.value) in given:
             given.update(n.dotted(target) for target in stmt.targets)
@@ -331,7 +331,7 @@ def _foreign_to_owner(scope: Scope, roots: _Roots) -> bool:
 
 def _hands_back(scope: Scope, roots: _Roots) -> bool:
     """A function that gives the module back prepares it: the hook is there to stay."""
-    for stmt in n.statements(scope.body):
+    for stmt in scope.statements():
         if isinstance(stmt, n.Return) and stmt.value is not None:
             parts = stmt.value.elements if isinstance(stmt.value, n.Sequence) else [stmt.value]
             if any(n.dotted(part) in roots.names for part in parts):
@@ -416,7 +416,7 @@ def _mentions_self(scope: Scope, hook: n.Expr) -> bool:
 def _run_after(scope: Scope, call: n.Call, roots: _Roots) -> n.Call | None:
     """A later call in the same function that may run the module."""
     after = False
-    for stmt in n.statements(scope.body):
+    for stmt in scope.statements():
         for expr in n.expressions(stmt):
             for part in n.walk(expr):
                 after |= part is call

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts import values as v
-from memlint.facts.events import DATA, OFF, REPEATING, CallSite, Draw, Growth, Loop
+from memlint.facts.events import CONSTANT, DATA, EPOCH, OFF, REPEATING, STRUCTURE, CallSite, Draw, Growth, Loop
 from memlint.facts.histories import key_moves_on
 from memlint.facts.values import Value
 
@@ -60,13 +60,17 @@ def _decided(scope: Scope, growth: Growth) -> bool:
 
 @dataclass(slots=True, eq=False)
 class HandedOver:
-    """A value with a graph is given, in a step loop, to something that may keep it. argument: its position or name."""
+    """A value with a graph is given, in a step loop, to something that may keep it.
+
+    argument: its position or name. structure: it may be something else than a tensor.
+    """
 
     scope: Scope
     site: CallSite
     argument: int | str
     node: n.Expr
     ran: bool
+    structure: bool
 
 
 def handed_over(facts: FileFacts) -> Iterator[HandedOver]:
@@ -88,7 +92,30 @@ def handed_over(facts: FileFacts) -> Iterator[HandedOver]:
                 if v.attached(value) and value.kind not in (v.MODULE, v.OPTIMIZER, v.OBJECT):
                     node = site.node.args[argument] if isinstance(argument, int) else dict(site.node.keywords)[argument]
                     ran = _ran(scope, n.mentioned(node), v.graph_of(value), site.loops)
-                    yield HandedOver(scope, site, argument, node, ran)
+                    structure = value.kind != v.TENSOR or _may_be_number(scope, node)
+                    yield HandedOver(scope, site, argument, node, ran, structure)
+
+
+def is_tensor(scope: Scope, growth: Growth) -> bool:
+    """Whether what is kept is surely one tensor, and no dict, list or, now and then, a number."""
+    value, item = growth.value, growth.item
+    if value.kind != v.TENSOR or value.grad != v.ATTACHED or growth.how in ("extend", "augment") or item is None:
+        return False
+    return not isinstance(item, (n.Sequence, n.Mapping, n.Comprehension)) and not _may_be_number(scope, item)
+
+
+def _may_be_number(scope: Scope, item: n.Expr) -> bool:
+    """`loss if step else 0.0`, or a name that starts as a number and that no backward pass starts from."""
+    if isinstance(item, (n.Choice, n.Logic)):
+        return True
+    names = n.mentioned(item)
+    if any(names & backward.names and len(backward.names) == 1 for backward in scope.events.backwards):
+        return False
+    return any(
+        isinstance(stmt.value, n.Const) and names & {n.dotted(target) for target in stmt.targets}
+        for stmt in n.statements(scope.body)
+        if isinstance(stmt, n.Assign)
+    )
 
 
 def kept_parameters(scope: Scope) -> Iterator[tuple[str, int]]:
@@ -116,13 +143,16 @@ def _judge(scope: Scope, growth: Growth, here: list[Draw], elsewhere: list[Draw]
         return None
     if growth.holder.startswith("local:"):
         return _local(scope, growth, outer, here, ran) if sure else None
+    if growth.holder.startswith(("param:", "attr:")) and ran and sure and _steps(outer):
+        question = f"whether `{n.dotted(growth.container) or n.root(growth.container)}` is a plain list"
+        return Kept(scope, growth, True, _steps(outer)[-1].kind in REPEATING, question=question)
     if not growth.holder.startswith(("class:", "module:")):
         return None
     # Of a parameter nothing else is known: only a `.detach()` further on says that it had a graph.
     ends = ("detached",) if parameter else ("detached", "host")
     late = [draw for draw in (*here, *elsewhere) if draw.how in ends]
     reasons: list[tuple[object, str]] = []
-    repeats = bool(outer) and outer[-1].kind in REPEATING
+    repeats = bool(_steps(outer)) and _steps(outer)[-1].kind in REPEATING
     question = ""
     on_cpu = growth.value.device == v.CPU
     if not ran and not late and (growth.how == "accumulate" or not on_cpu and scope.owner is None):
@@ -138,11 +168,17 @@ def _judge(scope: Scope, growth: Growth, here: list[Draw], elsewhere: list[Draw]
 
 def _local(scope: Scope, growth: Growth, outer: list[Loop], here: list[Draw], ran: bool) -> Kept | None:
     """A list or sum of one function: what the function does with it is all there is to know."""
+    if ran and (around := _repeated_by(scope, growth)) is not None:
+        reasons: list[tuple[object, str]] = [(around.node, f"each run of `{scope.name}` adds a graph")]
+        return Kept(scope, growth, True, True, reasons)
+    outer = _steps(outer)
+    if outer and outer[-1].kind == EPOCH and _last_of_epoch(scope, growth):
+        return Kept(scope, growth, True, True, [(_head(outer[-1]), "each epoch adds what is left of its last graph")])
     if not outer or outer[-1].kind not in REPEATING:
         return None
     loop = outer[-1]
     after = [draw for draw in here if loop not in draw.loops]
-    reasons: list[tuple[object, str]] = [(_head(loop), f"this {loop.kind} loop adds a graph in each pass")]
+    reasons = [(_head(loop), f"this {loop.kind} loop adds a graph in each pass")]
     if ran:
         return Kept(scope, growth, True, True, reasons)
     escapes = any(draw.how in _ESCAPES for draw in here)
@@ -151,6 +187,30 @@ def _local(scope: Scope, growth: Growth, outer: list[Loop], here: list[Draw], ra
         reasons.append((ends[0].node, "and only what is taken from it without a graph is used"))
     if not escapes and (ends or loop.kind != DATA):
         return Kept(scope, growth, False, True, reasons)
+    return None
+
+
+def _last_of_epoch(scope: Scope, growth: Growth) -> bool:
+    """Whether the loss of the last step is kept when the loop over the steps is done."""
+    names = {n.dotted(growth.item)} - {""} if growth.item is not None else set()
+    return any(
+        names & backward.names and backward.loops[: len(growth.loops)] == growth.loops != backward.loops
+        for backward in scope.events.backwards
+        if not backward.keeps_graph
+    )
+
+
+def _repeated_by(scope: Scope, growth: Growth) -> CallSite | None:
+    """The call, in a loop of the function around it, that runs a closure: by name, or handed over to be run."""
+    owner = growth.holder.removeprefix("local:").rpartition(":")[0]
+    if owner == scope.qualname or scope.parent is None or scope.parent.qualname != owner:
+        return None
+    made = [init.loops for init in scope.parent.events.inits if init.holder == _holder(growth)]
+    for site in scope.parent.events.calls:
+        named = site.name == scope.name or any(n.dotted(arg) == scope.name for arg in site.node.args)
+        loops = [loop for loop in site.loops if all(loop not in around for around in made)]
+        if named and made and any(loop.kind in REPEATING for loop in loops):
+            return site
     return None
 
 
@@ -171,12 +231,25 @@ def _outlived(scope: Scope, growth: Growth) -> list[Loop]:
 
 def _set_anew(loop: Loop, text: str) -> bool:
     """Whether a pass of the loop gives the name a value that is not made from its old one."""
-    for block in n.blocks(loop.node):
-        for stmt in n.statements(block):
-            if isinstance(stmt, n.Assign) and text not in n.mentioned(stmt.value):
-                if any(text in _names(target) for target in stmt.targets):
-                    return True
-    return isinstance(loop.node, n.For) and text in n.mentioned(loop.node.target)
+    if isinstance(loop.node, n.For) and text in n.mentioned(loop.node.target):
+        return True
+    return any(_sets_anew(stmt, text) for block in n.blocks(loop.node) for stmt in block)
+
+
+def _sets_anew(stmt: n.Stmt, text: str) -> bool:
+    if isinstance(stmt, n.Assign) and text not in n.mentioned(stmt.value):
+        return any(text in _names(target) for target in stmt.targets)
+    if isinstance(stmt, n.If) and _first_time(stmt.test, text):
+        return False  # `if mean is None: mean = loss` begins, it does not begin again
+    return any(_sets_anew(inner, text) for block in n.blocks(stmt) for inner in block)
+
+
+def _first_time(test: n.Expr, text: str) -> bool:
+    """`step == 0`, `mean is None`, `not mean`."""
+    if isinstance(test, n.Compare) and len(test.rest) == 1 and n.dotted(test.left):
+        op, right = test.rest[0]
+        return op in ("Is", "Equal") and isinstance(right, n.Const) and right.value in (0, None)
+    return isinstance(test, n.Unary) and test.op == "Not" and n.dotted(test.operand) == text
 
 
 def _names(target: n.Expr) -> set[str]:
@@ -191,9 +264,17 @@ def _backward_ran(scope: Scope, growth: Growth) -> bool:
     return _ran(scope, names, v.graph_of(growth.value), growth.loops)
 
 
+def _steps(loops: Sequence[Loop]) -> list[Loop]:
+    """The loops without the innermost ones that go through one step's own parts, its dict of losses for one."""
+    steps = list(loops)
+    while steps and steps[-1].kind in (STRUCTURE, CONSTANT):
+        steps.pop()
+    return steps
+
+
 def _ran(scope: Scope, names: set[str], origins: frozenset[int], loops: tuple[Loop, ...]) -> bool:
     for backward in scope.events.backwards:
-        if backward.keeps_graph or loops[-1:] != backward.loops[-1:]:
+        if backward.keeps_graph or _steps(loops)[-1:] != _steps(backward.loops)[-1:]:
             continue
         if names & backward.names or origins & backward.origins:
             return True

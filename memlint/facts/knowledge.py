@@ -53,6 +53,8 @@ CREATORS = names(
     "zeros_like ones_like empty_like full_like rand_like randn_like randint_like tril_indices triu_indices "
     "FloatTensor LongTensor Tensor IntTensor BoolTensor ByteTensor DoubleTensor HalfTensor frombuffer"
 )
+# Those that know no other device than the CPU.
+CREATORS_ON_CPU = names("FloatTensor LongTensor IntTensor BoolTensor ByteTensor DoubleTensor HalfTensor from_numpy")
 RANDOM = names("multinomial bernoulli normal poisson dropout rrelu alpha_dropout feature_dropout binomial cauchy")
 WHOLE = names("randint randperm LongTensor IntTensor arange")
 LOSSES = names(

@@ -182,10 +182,10 @@ def _is_lazy(arrays: Arrays, scope: Scope, growing: _Growing, loop: n.Stmt) -> b
     for stmt in n.statements(scope.body):
         if stmt is loop:
             break
-        for target in stmt.targets if isinstance(stmt, n.Assign) else ():
-            for part, value in pairs(target, stmt.value):
-                if n.dotted(part) == growing.name and arrays.gives(scope, value):
-                    return True
+        if isinstance(stmt, n.Assign):
+            both = [pair for target in stmt.targets for pair in pairs(target, stmt.value)]
+            if any(n.dotted(part) == growing.name and arrays.gives(scope, value) for part, value in both):
+                return True
     return not arrays.is_number(growing.item) and any(
         isinstance(part, n.Call) and arrays.path(part).startswith("mlx.core.") and arrays.path(part) != "mlx.core.array"
         and growing.name in [n.dotted(arg) for arg in part.args]

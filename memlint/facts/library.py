@@ -97,7 +97,11 @@ class Library(Recorder):
             graph |= v.graph_of(out)
             if last in k.LIMITING and out.source in self.env:
                 self.env[out.source] = out.but(sums=v.NO_IDS)
+        if path.startswith("torch.utils.tensorboard."):
+            return Value(path=path)
         if path.startswith(("torch.cuda.", "torch.backends.", "torch.distributed.", "torch.utils.")):
+            for arg in args:
+                self.read(arg.holder, "passed", expr)
             return ANYTHING
         if path.startswith("torch.distributions."):
             return Value(
@@ -107,6 +111,8 @@ class Library(Recorder):
             grad = v.ATTACHED if named.get("requires_grad", ANYTHING).const is True else v.DETACHED
             if last in ("tensor", "as_tensor"):
                 self.use(graph, "consumed", expr, f"{last}()")
+            if path.removeprefix("torch.") in k.CREATORS_ON_CPU:
+                device = v.CPU
             return Value(v.TENSOR, grad=grad, device=device, integral=last in k.WHOLE)
         if last == "save":
             self.use(graph, "consumed", expr, "save()")
@@ -115,6 +121,8 @@ class Library(Recorder):
         if last in k.DETACHING_FUNCTIONS:
             self.use(graph, "consumed", expr, f"{last}()")
             return Value(v.TENSOR, grad=v.DETACHED, integral=True)
+        for arg in args if last not in k.GATHERING | k.RESHAPING else ():
+            self.read(arg.gathered, "computed", expr)
         first = args[0] if args else ANYTHING
         gathered = ""
         if last in k.GATHERING:
@@ -157,6 +165,8 @@ class Library(Recorder):
         if kind == "dict":
             for (_, written), (_, value) in zip(expr.keywords, keywords, strict=True):
                 self.entry(expr, written, value)
+        if kind == "dict" and values and not args and all(name != "**" for name, _ in keywords):
+            return v.keyed(dict(keywords))
         if kind == "dict" and values:
             item = v.widest(values)
         bound = (
@@ -166,6 +176,9 @@ class Library(Recorder):
         return Value(kind, item=item, const="bounded" if bounded else None)
 
     def items_of(self, value: Value) -> Value:
+        raise NotImplementedError
+
+    def entry_of(self, container: Value, key: Value) -> Value:
         raise NotImplementedError
 
     # -- builtins ------------------------------------------------------------------------------------------------
@@ -233,4 +246,17 @@ def _grad_of(args: list[Value], keywords: list[tuple[str, Value]]) -> str:
 
 def drawn_by(args: list[Value], keywords: list[tuple[str, Value]]) -> frozenset[str]:
     """What the arguments of a call were computed from."""
-    return frozenset[str]().union(*(v.drawn_of(value) for value in (*args, *(value for _, value in keywords))))
+    names = v.NO_NAMES
+    for value in (*args, *[value for _, value in keywords]):
+        if drawn := v.drawn_of(value):
+            names |= drawn
+    return names
+
+
+def graph_by(args: list[Value], keywords: list[tuple[str, Value]]) -> frozenset[int]:
+    """The forward passes whose graph the arguments of a call carry."""
+    ids = v.NO_IDS
+    for value in (*args, *[value for _, value in keywords]):
+        if graph := v.graph_of(value):
+            ids |= graph
+    return ids

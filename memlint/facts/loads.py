@@ -25,7 +25,7 @@ _FILES = re.compile(r"\.(pth|ckpt|pth\.tar|safetensors|bin)$")
 _PATHS = re.compile(r"check_?point|ckpt|weight|pretrain|resume|model", re.IGNORECASE)
 _MODULE_METHODS = frozenset({
     "parameters", "named_parameters", "state_dict", "load_state_dict", "eval", "modules", "named_modules", "children",
-    "zero_grad", "flatten_parameters", "requires_grad_", "half",
+    "zero_grad", "flatten_parameters", "requires_grad_",
 })  # fmt: skip
 _MOVES = frozenset({"to", "cuda", "cpu"})
 _DEVICES = re.compile(r"cuda|device|gpu|accelerat|\bmps\b|\bnpu\b|\bxpu\b", re.IGNORECASE)
@@ -90,7 +90,7 @@ def _judge(facts: FileFacts, scope: Scope, site: CallSite, uses: Uses, mapped: s
     if site.args and site.args[0].path in _IN_MEMORY:
         return None
     found = [u for u in uses.of(node) if not (_loads_weights(u) and _SMALL.search(facts.text(u.node.func)))]
-    sure = next(((u, why) for u in found if (why := _shows_checkpoint(facts, u))), None)
+    sure = next(((u, why) for u in found if (why := _shows_checkpoint(u, uses))), None)
     moves = [u for u in found if u.how == "method" and u.name in _MOVES]
     module = any(u.how == "method" and u.name in _MODULE_METHODS for u in found) or _is_module(scope, uses, node)
     if sure is None and module:
@@ -103,7 +103,7 @@ def _judge(facts: FileFacts, scope: Scope, site: CallSite, uses: Uses, mapped: s
     named = bool(_PATHS.search(facts.text(path)) or isinstance(path, n.Const) and _FILES.search(str(path.value)))
     resaved = next((u for u in found if u.how == "passed" and u.name == "save" and not u.through), None)
     hint = mapping or resaved
-    if hint is None or not named:
+    if hint is None or not named or hint is mapping and _of_records(hint, uses):
         return None
     what = "read as a dict of tensors" if mapping else "saved again"
     return Loaded(scope, node, keeps, [(hint.node, what)], "whether the file holds weights")
@@ -114,13 +114,30 @@ def _loads_weights(use: Usage) -> bool:
     return loads and use.how == "passed"
 
 
-def _shows_checkpoint(facts: FileFacts, use: Usage) -> str:
+def _shows_checkpoint(use: Usage, uses: Uses) -> str:
     """Why a use proves that a checkpoint was loaded, "" where it does not."""
     if _loads_weights(use):
         return f"its tensors are copied from there by `{use.name}`"
-    if use.how in ("key", "tested") and not use.through and _KEYS.search(use.name):
+    if use.how in ("key", "tested") and not use.through and _KEYS.search(use.name) and not _is_record(use, uses):
         return f"its entry `{use.name}` shows that it is a checkpoint"
     return ""
+
+
+def _is_record(use: Usage, uses: Uses) -> bool:
+    """`data["params"].thresholds`: an object of the user's own, no weights."""
+    up = uses.parents.get(id(use.node))
+    called = uses.parents.get(id(up))
+    return isinstance(up, n.Attr) and up.value is use.node and not (isinstance(called, n.Call) and called.func is up)
+
+
+def _of_records(use: Usage, uses: Uses) -> bool:
+    """`for name, entry in loaded.items()` whose entries are read by text keys: a dict of records, not of tensors."""
+    stmt = uses.statement(use.node)
+    if not (isinstance(stmt, n.For) and stmt.iter is use.node and isinstance(stmt.target, n.Sequence)):
+        return False
+    entry = n.dotted(stmt.target.elements[-1])
+    items = (part for part in n.every(stmt.body) if isinstance(part, n.Item) and n.dotted(part.value) == entry)
+    return any(isinstance(item.index, n.Const) and isinstance(item.index.value, str) for item in items)
 
 
 def _is_module(scope: Scope, uses: Uses, node: n.Call) -> bool:

@@ -12,6 +12,8 @@ from memlint.facts import values as v
 from memlint.facts.events import OFF, Forward
 from memlint.facts.values import Value
 
+_MOST = 3
+"""So many detached entries say that the others are no numbers either."""
 _PLAIN = frozenset({"float", "int", "round", "str"})
 
 
@@ -85,7 +87,7 @@ def _returned_with(scope: Scope) -> list[tuple[n.Return, set[object]]]:
     """The returns of several values, with the dicts among them: their names, their nodes, what they hold."""
     found = []
     displays: dict[str, set[object]] = {}
-    for stmt in n.statements(scope.body):
+    for stmt in scope.statements():
         if isinstance(stmt, n.Assign) and isinstance(stmt.value, (n.Mapping, n.Call)):
             inside = {id(part) for part in n.walk(stmt.value) if isinstance(part, (n.Mapping, n.Call))}
             displays.setdefault(n.dotted(stmt.targets[0]), set()).update(inside)
@@ -109,8 +111,11 @@ def _may_carry(scope: Scope, item: Item, detached: int) -> bool:
     if value.kind not in (v.OUTPUT, v.TENSOR):
         return False
     forwards = [scope.events.forwards[origin] for origin in value.origins]
-    if v.NETWORK in value.drawn or value.zero_d and forwards or any(_detached_elsewhere(f) for f in forwards):
+    if value.zero_d and forwards or any(forward.certain for forward in forwards):
         return True
+    if v.NETWORK in value.drawn or any(_detached_elsewhere(forward) for forward in forwards):
+        # One of several values of a call, of which some may be counts.
+        return detached >= _MOST
     # Computed from parameters alone: an author who detaches most entries of the dict holds them to have graphs.
     computed = isinstance(item.expr, n.Name) and item.expr.id not in scope.params and value.kind == v.TENSOR
     return computed and detached > 1 and any(name.startswith("param:") for name in value.drawn)
@@ -118,7 +123,7 @@ def _may_carry(scope: Scope, item: Item, detached: int) -> bool:
 
 def _detached_elsewhere(forward: Forward) -> bool:
     """Whether the function detaches something else that came from the same call: so that has a graph."""
-    return forward.certain or any(use.detail in (".detach()", ".data", ".detach_()") for use in forward.uses)
+    return any(use.detail in (".detach()", ".data", ".detach_()") for use in forward.uses)
 
 
 def _ends_graph(expr: n.Expr) -> bool:

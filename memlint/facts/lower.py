@@ -137,7 +137,6 @@ def _function(node: cst.FunctionDef) -> n.Function:
         [expr(d.decorator) for d in node.decorators],
         body,
         node.asynchronous is not None,
-        any(isinstance(e, n.Yield) for e in n.every(body)),
         expr(node.returns.annotation) if node.returns is not None else None,
     )
 

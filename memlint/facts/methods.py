@@ -106,10 +106,15 @@ class Methods(Library):
         if not owner:
             return ANYTHING  # what a call gave back: too little is known of it
         certain = self._own_method(receiver, method)
+        if not certain and self._only_prepares(receiver, method):
+            return ANYTHING
         if not certain and method != "forward" and all(is_plain(a) for a in args) and not expr.keywords:
             return ANYTHING  # `model.init_hidden(8)`: no input, no forward pass
         if method == "forward":
-            return self._forward(expr, owner, True, f"`{owner}` is a module", graph, receiver)
+            result = self._forward(expr, owner, True, f"`{owner}` is a module", graph, receiver)
+            for origin in result.origins - graph:
+                self.events.forwards[origin].of = receiver.path
+            return result
         why = f"`{owner}` is a module and `{method}()` is not one of torch's own methods"
         question = "" if certain else f"whether `{owner}.{method}` runs the network"
         return self._forward(expr, owner, certain, why, graph, receiver, question=question)
@@ -121,6 +126,15 @@ class Methods(Library):
         if method in cls.methods:
             return v.attached(cls.methods[method].returns)
         return cls.attributes.get(method, ANYTHING).kind == v.MODULE
+
+    def _only_prepares(self, receiver: Value, method: str) -> bool:
+        """A method of this file's own that calls nothing which could be a module: it renames the keys of weights."""
+        cls = self.file.classes.get(receiver.path.rpartition(".")[2])
+        scope = cls.methods.get(method) if cls is not None else None
+        if scope is None or scope is self.scope:
+            return False
+        self.file.interpret(scope)
+        return not scope.events.forwards and not any(site.on_self for site in scope.events.calls)
 
     def _target_device(self, method: str, expr: n.Call, args: list[Value], keywords: list[tuple[str, Value]]) -> str:
         if method == "cuda":
@@ -186,7 +200,8 @@ class Methods(Library):
             parts = Value(v.TUPLE, parts=(ANYTHING, inside))
             return Value(v.LIST, item=parts if method == "items" else inside)
         if method in ("get", "setdefault"):
-            return v.join(self.items_of(receiver), args[1] if len(args) > 1 else ANYTHING)
+            entry = self.entry_of(receiver, args[0]) if args else self.items_of(receiver)
+            return v.join(entry, args[1] if len(args) > 1 else ANYTHING)
         if method == "copy":
             return receiver.but(holder="")
         if method == "update" and args:
@@ -273,8 +288,10 @@ class Methods(Library):
             return Value(v.OUTPUT, device=callee.device, grad=v.DETACHED if self.mode == OFF else "")
         event = self.forward(expr, receiver, certain, why, parameter=parameter, question=question)
         origins = graph | {event.id}
-        return Value(v.OUTPUT if certain else v.UNKNOWN, device=callee.device, grad=v.ATTACHED if certain else "",
-                     origins=origins)  # fmt: skip
+        # A backward pass that runs through the whole of it shows in a loop's second reading that it has a graph.
+        ran = any(use.how == "trained" for use in event.uses)
+        return Value(v.OUTPUT if certain else v.UNKNOWN, device=callee.device,
+                     grad=v.ATTACHED if certain or ran else "", origins=origins)  # fmt: skip
 
 
 def is_plain(value: Value) -> bool:
@@ -296,4 +313,6 @@ def _with_inside(value: Value, container: n.Expr, added: Value) -> Value:
         return value.but(item=_with_inside(value.item, container.value, added))
     if value.kind in v.TENSOR_LIKE:
         return v.join(value, added).but(kind=value.kind, holder=value.holder)
+    if v.entries_of(value) is not None:
+        value = value.but(parts=None, const=None)
     return value.but(item=v.joined(value.item, added.but(source="", holder=added.holder)))

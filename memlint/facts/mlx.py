@@ -102,10 +102,9 @@ class Arrays:
                     for part, value in pairs(target, stmt.value):
                         if self.gives(scope, value):
                             self._add(known, part)
-            elif isinstance(stmt, n.Augment) and self.gives(scope, stmt.value):
-                self._add(known, stmt.target)
-            elif isinstance(stmt, n.For) and self.gives(scope, stmt.iter):
-                self._add(known, stmt.target)
+            elif isinstance(stmt, (n.Augment, n.For)):
+                if self.gives(scope, stmt.value if isinstance(stmt, n.Augment) else stmt.iter):
+                    self._add(known, stmt.target)
             elif isinstance(stmt, n.Return) and stmt.value is not None and self.gives(scope, stmt.value):
                 prefix = f"{scope.self_name}." if scope.owner is not None and scope.self_name else ""
                 self._callables.add(prefix + scope.name)

@@ -5,7 +5,7 @@ Each node keeps `ref`, the LibCST node that it came from, only to ask the source
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -293,7 +293,7 @@ class Match(Node):
 
 @dataclass(slots=True, eq=False)
 class Function(Node):
-    """A def. `annotations` and `defaults` by parameter name. `generator` where the body itself yields."""
+    """A def. `annotations` and `defaults` by parameter name."""
 
     name: str
     params: list[str]
@@ -302,7 +302,6 @@ class Function(Node):
     decorators: list[Expr]
     body: list[Stmt]
     is_async: bool
-    generator: bool = False
     returns: Expr | None = None
 
 
@@ -366,38 +365,35 @@ def expressions(stmt: Stmt) -> list[Expr]:
 
 def children(expr: Expr) -> list[Expr]:
     """The expressions directly inside an expression, in source order."""
-    if isinstance(expr, (Attr, Star, Await)):
-        return [expr.value]
-    if isinstance(expr, Call):
-        return [expr.func, *expr.args, *(value for _, value in expr.keywords)]
-    if isinstance(expr, Item):
-        return [expr.value, expr.index]
-    if isinstance(expr, (Binary, Logic)):
-        return [expr.left, expr.right]
-    if isinstance(expr, Compare):
-        return [expr.left, *(right for _, right in expr.rest)]
-    if isinstance(expr, Unary):
-        return [expr.operand]
-    if isinstance(expr, Choice):
-        return [expr.test, expr.body, expr.orelse]
-    if isinstance(expr, Sequence):
-        return list(expr.elements)
-    if isinstance(expr, Mapping):
-        return [part for pair in expr.entries for part in pair if part is not None]
-    if isinstance(expr, Comprehension):
-        inner = [part for g in expr.generators for part in (g.target, g.iter, *g.tests)]
-        return [*([expr.key] if expr.key else []), expr.element, *inner]
-    if isinstance(expr, Lambda):
-        return [expr.body]
-    if isinstance(expr, Text):
-        return list(expr.parts)
-    if isinstance(expr, Walrus):
-        return [expr.target, expr.value]
-    if isinstance(expr, Slice):
-        return [part for part in (expr.lower, expr.upper, expr.step) if part is not None]
-    if isinstance(expr, Yield):
-        return [expr.value] if expr.value is not None else []
-    return []
+    inside = _INSIDE.get(type(expr))
+    return inside(expr) if inside is not None else []
+
+
+def _of_comprehension(expr: Comprehension) -> list[Expr]:
+    inner = [part for g in expr.generators for part in (g.target, g.iter, *g.tests)]
+    return [*([expr.key] if expr.key else []), expr.element, *inner]
+
+
+_INSIDE: dict[type, Callable[[Any], list[Expr]]] = {
+    Attr: lambda expr: [expr.value],
+    Star: lambda expr: [expr.value],
+    Await: lambda expr: [expr.value],
+    Call: lambda expr: [expr.func, *expr.args, *[value for _, value in expr.keywords]],
+    Item: lambda expr: [expr.value, expr.index],
+    Binary: lambda expr: [expr.left, expr.right],
+    Logic: lambda expr: [expr.left, expr.right],
+    Compare: lambda expr: [expr.left, *[right for _, right in expr.rest]],
+    Unary: lambda expr: [expr.operand],
+    Choice: lambda expr: [expr.test, expr.body, expr.orelse],
+    Sequence: lambda expr: expr.elements,
+    Mapping: lambda expr: [part for pair in expr.entries for part in pair if part is not None],
+    Comprehension: _of_comprehension,
+    Lambda: lambda expr: [expr.body],
+    Text: lambda expr: expr.parts,
+    Walrus: lambda expr: [expr.target, expr.value],
+    Slice: lambda expr: [part for part in (expr.lower, expr.upper, expr.step) if part is not None],
+    Yield: lambda expr: [expr.value] if expr.value is not None else [],
+}
 
 
 def walk(expr: Expr) -> Iterator[Expr]:
@@ -406,7 +402,9 @@ def walk(expr: Expr) -> Iterator[Expr]:
     while stack:
         node = stack.pop()
         yield node
-        stack.extend(reversed(children(node)))
+        inside = _INSIDE.get(type(node))
+        if inside is not None:
+            stack.extend(reversed(inside(node)))
 
 
 def every(body: list[Stmt]) -> Iterator[Expr]:

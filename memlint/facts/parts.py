@@ -63,10 +63,10 @@ def _by_row(growth: Growth) -> bool:
 def _stored_too(scope: Scope, growth: Growth, whole: str) -> bool:
     """Whether the function stores the whole tensor, or another part of it, as well."""
     name = whole.partition(".")[0].partition("[")[0]
-    others = [o for o in scope.events.growths if o is not growth and o.item is not None]
+    others = [o for o in scope.events.growths if o is not growth and o.item is not None and o.how != "accumulate"]
     if any(name in n.mentioned(other.item) or other.value.view == whole for other in others if other.item is not None):
         return True
-    for stmt in n.statements(scope.body):
+    for stmt in scope.statements():
         if isinstance(stmt, n.Return) and stmt.value is not None and _hands_on(stmt.value, name):
             return True
         if isinstance(stmt, n.Assign) and any(isinstance(t, (n.Attr, n.Item)) for t in stmt.targets):

@@ -115,7 +115,9 @@ class Recorder:
 
     def draw(self, names: frozenset[str], how: str, node: Any, detail: str = "") -> None:
         """Something happens to what was computed from these containers, sums, attributes or parameters."""
-        for name in names - {v.NETWORK}:
+        for name in names:
+            if name == v.NETWORK:
+                continue
             self._once(
                 ("draw", id(node), name, how),
                 lambda name=name: Draw(name.removesuffix("[]"), how, node, self.loops, detail),

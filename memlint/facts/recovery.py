@@ -34,7 +34,7 @@ class Retry:
 def retries(facts: FileFacts) -> Iterator[Retry]:
     """At most one for each handler of an out-of-memory error."""
     for scope in facts.all_scopes():
-        for stmt in n.statements(scope.body):
+        for stmt in scope.statements():
             if isinstance(stmt, n.Try):
                 for number, handler in enumerate(stmt.handlers):
                     if _is_for_memory(facts, stmt.ref.handlers[number], handler):

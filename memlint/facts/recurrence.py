@@ -131,7 +131,7 @@ def _over_calls(facts: FileFacts, scope: Scope, owner: Class_, calls: dict[int, 
 def _cut_elsewhere(facts: FileFacts, attr: str) -> bool:
     """Whether anything in the file cuts an attribute of this name in place, or goes through its entries."""
     for scope in facts.all_scopes():
-        for stmt in n.statements(scope.body):
+        for stmt in scope.statements():
             if isinstance(stmt, n.For) and any(isinstance(p, n.Attr) and p.attr == attr for p in n.walk(stmt.iter)):
                 return True
             for expr in n.expressions(stmt):
@@ -261,11 +261,11 @@ def callee_of(facts: FileFacts, scope: Scope, call: n.Call) -> str:
         if rest in owner.methods:
             return f"{facts.names.module}.{owner.methods[rest].qualname}()"
         value = owner.attributes.get(rest)
-        made = [stmt for method in owner.methods.values() for stmt in n.statements(method.body)]
+        made = [stmt for method in owner.methods.values() for stmt in method.statements()]
     else:
         values = [s.env[text] for s in scope.around() if text in s.env]
         value = values[0] if values else None
-        made = [stmt for s in scope.around() for stmt in n.statements(s.body)]
+        made = [stmt for s in scope.around() for stmt in s.statements()]
     if value is not None and "." in value.path and value.kind in (v.MODULE, v.OBJECT, v.UNKNOWN):
         return value.path
     if isinstance(call.func, n.Attr) and "." not in rest and first not in (scope.self_name, ""):

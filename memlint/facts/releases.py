@@ -37,7 +37,7 @@ def futile_releases(facts: FileFacts) -> Iterator[Futile]:
         return
     collects = any(text in facts.source.text for text in ("gc.collect", "empty_cache", "clear_cache"))
     for scope in facts.all_scopes() if collects else ():
-        if scope.node is not None and any(isinstance(s, n.Delete) for s in n.statements(scope.body)):
+        if scope.node is not None and any(isinstance(s, n.Delete) for s in scope.statements()):
             yield from _deletes(facts, scope)
     if "_hook(" in facts.source.text and ".remove()" in facts.source.text:
         for scope in facts.scopes:
@@ -247,7 +247,8 @@ def _forgotten(facts: FileFacts, scope: Scope) -> Iterator[Futile]:
     if removed is None:
         return
     hooks = {hook.rpartition(".")[2] for other in facts.all_scopes() for hook in other.events.hooks}
-    called = [scope, *_own_callees(scope)]
+    methods = [method for method in scope.owner.methods.values() if method.name != "__init__"]
+    called = [scope, *(callee for method in methods for callee in _own_callees(method))]
     emptied = {shrink.holder.removesuffix("[]") for s in called for shrink in s.events.shrinks}
     for other in facts.scopes:
         if other.owner is not scope.owner or other.name not in hooks:
@@ -255,7 +256,12 @@ def _forgotten(facts: FileFacts, scope: Scope) -> Iterator[Futile]:
         for growth in other.events.growths:
             value, holder = growth.value, growth.holder
             attr = holder.removeprefix(f"class:{scope.owner.name}.")
-            if attr == holder or holder in emptied or value.device == v.CPU or value.kind in (v.NUMBER, v.STRING):
+            if (
+                attr == holder
+                or holder.removesuffix("[]") in emptied
+                or value.device == v.CPU
+                or value.kind in (v.NUMBER, v.STRING)
+            ):
                 continue
             reasons: list[tuple[object, str]] = [
                 (growth.node, f"the hook gathers tensors in `{scope.self_name}.{attr}`"),

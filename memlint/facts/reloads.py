@@ -149,7 +149,7 @@ def _dropped(uses: Uses, name: str, stmt: n.Stmt) -> bool:
 
 
 def _read_inside(scope: Scope, name: str) -> bool:
-    return any(name in n.mentioned(expr) for inner in scope.inner for expr in n.every(inner.body))
+    return any(name in n.mentioned(expr) for inner in scope.inner for expr in inner.every())
 
 
 # -- an optimizer after the training ---------------------------------------------------------------------------------
@@ -213,7 +213,7 @@ def _rebuilt(facts: FileFacts, scope: Scope) -> Iterator[Overlap]:
         origin: n.Stmt = stmt
         if isinstance(build, n.Name):  # motor = Engine(); STATE["motor"] = motor
             made = [
-                s for s in n.statements(scope.body)
+                s for s in scope.statements()
                 if isinstance(s, n.Assign) and [n.dotted(t) for t in s.targets] == [build.id]
             ]  # fmt: skip
             if len(made) != 1:
@@ -304,7 +304,7 @@ def _speaks_of(test: n.Expr, text: str) -> bool:
 def _handled(facts: FileFacts, scope: Scope, text: str, key: str, stmt: n.Assign) -> bool:
     """The old one is read, kept, handed on, emptied or moved away before."""
     name = text.partition("[")[0]
-    for other in n.statements(scope.body):
+    for other in scope.statements():
         if other is stmt:
             break
         for expr in n.expressions(other):
@@ -329,7 +329,7 @@ def empties(facts: FileFacts, scope: Scope, call: n.Call, name: str, key: str) -
     if own is None:
         return False
     plain = key.strip("\"'")
-    for stmt in n.statements(own.body):
+    for stmt in own.statements():
         if isinstance(stmt, (n.Assign, n.Delete)):
             targets = stmt.targets if isinstance(stmt, n.Assign) else [stmt.target]
             for target in targets:

@@ -55,7 +55,7 @@ def unclosed(facts: FileFacts) -> Iterator[Unclosed]:
         return
     for scope in facts.all_scopes():
         sites = [site for site in scope.events.calls if site.path in _MAKERS]
-        if not sites or scope.node is not None and (scope.node.generator or _decorated(scope)):
+        if not sites or scope.node is not None and (scope.is_generator or _decorated(scope)):
             continue
         uses = Uses(scope.body)
         for site in sites:
@@ -117,7 +117,7 @@ def _seen_elsewhere(scope: Scope, node: n.Call, uses: Uses) -> bool:
     names = {n.dotted(target) for target in stmt.targets} if isinstance(stmt, n.Assign) else set()
     if names & scope.globals:
         return True
-    return any(names & n.mentioned(expr) for inner in scope.inner for expr in n.every(inner.body))
+    return any(names & n.mentioned(expr) for inner in scope.inner for expr in inner.every())
 
 
 def _own_plain_function(facts: FileFacts, use: Usage) -> bool:
@@ -125,7 +125,7 @@ def _own_plain_function(facts: FileFacts, use: Usage) -> bool:
     own = facts.functions.get(use.name)
     if own is None or not isinstance(use.node.func, n.Name):
         return False
-    return not any(isinstance(e, n.Attr) and e.attr in _CLOSING for e in n.every(own.body))
+    return not any(isinstance(e, n.Attr) and e.attr in _CLOSING for e in own.every())
 
 
 def _figure(facts: FileFacts, scope: Scope, site: CallSite, uses: Uses, repeats: bool) -> Unclosed | None:

@@ -61,7 +61,7 @@ def _keeps(node: object) -> n.Expr | None:
 
 
 def _judge(facts: FileFacts, scope: Scope, node: n.Call, keyword: n.Expr) -> Retained | None:
-    if any(isinstance(part, n.Yield) for part in n.every(scope.body)):
+    if any(isinstance(part, n.Yield) for part in scope.every()):
         return None
     loops = [loop for loop in scope.events.loops if any(p is node for p in n.every(getattr(loop.node, "body", [])))]
     loop = loops[-1].node if loops else None
@@ -248,7 +248,8 @@ def _of_loop(facts: FileFacts, scope: Scope, head: n.For, found: Retained) -> st
         return ""
     text = n.dotted(expr)
     value = scope.env.get(text)
-    if value is not None and value.kind in v.CONTAINERS and value.grad != v.DETACHED:
+    given = text in scope.params
+    if value is not None and value.kind in v.CONTAINERS and value.grad != v.DETACHED and not given:
         return None  # a list that this function has filled, with what it may
     return ""
 
@@ -260,7 +261,7 @@ def _targets(stmt: n.Stmt) -> list[n.Expr]:
 def _sets(scope: Scope, attr: str) -> bool:
     return any(
         name.split(".")[:2] == [scope.self_name, attr]
-        for stmt in n.statements(scope.body)
+        for stmt in scope.statements()
         if isinstance(stmt, n.Assign)
         for target in stmt.targets
         for name in _names(target)

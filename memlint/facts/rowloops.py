@@ -51,7 +51,7 @@ class _Rows:
 def row_loops(facts: FileFacts, scope: Scope) -> Iterator[RowLoop]:
     """The replaceable row loops of a function."""
     kinds = {id(loop.node): loop.kind for loop in scope.events.loops}
-    for stmt in n.statements(scope.body):
+    for stmt in scope.statements():
         if isinstance(stmt, n.For) and not stmt.orelse and kinds.get(id(stmt)) != CONSTANT:
             found = _match(facts, scope, stmt)
             if found is not None:

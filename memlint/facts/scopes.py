@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
@@ -62,10 +62,10 @@ class Class_:
         made = self.methods.get("__init__")
         if made is None or len(self.methods) == 1:
             return {}
-        calls = [expr.func for expr in n.every(made.body) if isinstance(expr, n.Call)]
+        calls = [expr.func for expr in made.every() if isinstance(expr, n.Call)]
         called = {f.attr for f in calls if isinstance(f, n.Attr) and n.dotted(f.value) == made.self_name}
         return {
-            name: any(isinstance(stmt, n.Return) and stmt.value is not None for stmt in n.statements(method.body))
+            name: any(isinstance(stmt, n.Return) and stmt.value is not None for stmt in method.statements())
             for name, method in self.methods.items()
             if name in called
         }
@@ -80,7 +80,7 @@ class Class_:
         if self.bases != ["torch.nn.Module"]:
             return False
         for method in self.methods.values():
-            for expr in n.every(method.body):
+            for expr in method.every():
                 if isinstance(expr, n.Call) and method.name == "__init__":
                     path = names.path(n.dotted(expr.func))
                     inner = path.rpartition(".")[2]
@@ -117,10 +117,29 @@ class Scope:
     returns: Value = v.ANYTHING
     events: Events = field(default_factory=Events)
     inner: list[Scope] = field(default_factory=list)
+    _statements: list[n.Stmt] | None = None
+    _every: list[n.Expr] | None = None
 
     @property
     def is_module_body(self) -> bool:
         return self.node is None
+
+    @property
+    def is_generator(self) -> bool:
+        """Whether the body itself yields."""
+        return any(isinstance(expr, n.Yield) for expr in self.every())
+
+    def statements(self) -> list[n.Stmt]:
+        """Every statement of the body in source order, without going into defs and classes."""
+        if self._statements is None:
+            self._statements = list(n.statements(self.body))
+        return self._statements
+
+    def every(self) -> list[n.Expr]:
+        """Every expression of the body, without going into defs and classes."""
+        if self._every is None:
+            self._every = [part for stmt in self.statements() for expr in n.expressions(stmt) for part in n.walk(expr)]
+        return self._every
 
     def around(self) -> Iterator[Scope]:
         """This scope and the ones it is nested in, innermost first."""
@@ -276,30 +295,71 @@ def _enter_function(
     _enter(stmt.body, scope, None, f"{qualname}.<locals>.", names, scopes, classes)
 
 
-def learn_hints(scope: Scope, names: Names) -> None:
+def learn_hints(scopes: Iterable[Scope], names: Names) -> None:
     """Type names by how they are used: only a tensor has `.backward()`, only a module `.parameters()`.
 
     Hints on `self.x` count for the whole class, others for the function.
     """
     others = any(path.startswith(frameworks.BACKWARD_OF_OTHERS) for path in names.imports.values())
-    for expr in n.every(scope.body):
-        if isinstance(expr, n.Call) and isinstance(expr.func, n.Attr):
-            hint = _hint(expr.func.attr, expr)
-            if hint is not None and others and expr.func.attr == "backward" and expr.args:
-                _note(scope, n.dotted(expr.args[0]), hint)  # `accelerator.backward(loss)`
-            elif hint is not None:
-                _note(scope, n.dotted(expr.func.value), hint)
-            if expr.func.attr == "grad" and len(expr.args) > 1 and names.path(n.dotted(expr.func)) in k.BACKWARD_PATHS:
-                for arg in expr.args[:2]:
-                    _note(scope, n.dotted(arg), Value(v.TENSOR, grad=v.ATTACHED))
-            if expr.func.attr == "register_forward_hook" and expr.args:
-                names.hooked.add(n.dotted(expr.args[0]).rpartition(".")[2])
+    for scope in scopes:
+        for expr in scope.every():
+            if isinstance(expr, n.Call) and isinstance(expr.func, n.Attr) and expr.func.attr in _TELLING:
+                _learn(scope, expr, expr.func, names, others)
+
+
+_A_LOSS = Value(v.TENSOR, grad=v.ATTACHED, zero_d=True)
+_BACKWARD = frozenset({"backward", "manual_backward", "scale_loss"})
+_TELLING = k.MODULE_METHODS | _BACKWARD | {"eval", "forward", "train", "grad", "register_forward_hook"}
+
+
+def _learn(scope: Scope, call: n.Call, func: n.Attr, names: Names, others: bool) -> None:
+    hint = _hint(func.attr, call)
+    if func.attr in _BACKWARD and call.args and _starts_from_argument(scope, call, names, others):
+        _note(scope, n.dotted(call.args[0]), _A_LOSS)
+    elif func.attr == "backward":
+        _note(scope, *_scaled(func.value))
+    elif hint is not None:
+        _note(scope, n.dotted(func.value), hint)
+    if func.attr == "grad" and len(call.args) > 1 and names.path(n.dotted(func)) in k.BACKWARD_PATHS:
+        for arg in call.args[:2]:
+            _note(scope, n.dotted(arg), Value(v.TENSOR, grad=v.ATTACHED))
+    if func.attr == "register_forward_hook" and call.args:
+        names.hooked.add(n.dotted(call.args[0]).rpartition(".")[2])
+
+
+def _starts_from_argument(scope: Scope, call: n.Call, names: Names, others: bool) -> bool:
+    """Whether it is the argument that is run back, as in `accelerator.backward(loss)`, and not a gradient.
+
+    Where no package says so: the object is handed in or lies on self, and what it takes is computed here.
+    """
+    assert isinstance(call.func, n.Attr)
+    text = n.dotted(call.func)
+    if others or call.func.attr != "backward" or names.path(text) in k.BACKWARD_PATHS:
+        return True
+    loss, first = n.dotted(call.args[0]), text.partition(".")[0]
+    owner = n.dotted(call.func.value)
+    if loss not in scope.local_names or loss in scope.params or not owner:
+        return False
+    return "." in owner and first == scope.self_name or first in scope.params and "." not in owner
+
+
+def _scaled(start: n.Expr) -> tuple[str, Value]:
+    """What a backward pass starts from at bottom: the `loss` of `loss / 4`, `loss.mean()`, `scaler.scale(loss)`."""
+    hint = _A_LOSS
+    while True:
+        method = start.func if isinstance(start, n.Call) and isinstance(start.func, n.Attr) else None
+        if isinstance(start, n.Binary) and start.op == "Divide":
+            start = start.left
+        elif method is not None and isinstance(start, n.Call) and method.attr in ("scale", "scale_loss") and start.args:
+            start = start.args[0]
+        elif method is not None and method.attr in ("mean", "sum"):
+            start, hint = method.value, Value(v.TENSOR, grad=v.ATTACHED)
+        else:
+            return n.dotted(start), hint
 
 
 def _hint(method: str, call: n.Call) -> Value | None:
     plain = not call.args and not call.keywords
-    if method == "backward":
-        return Value(v.TENSOR, grad=v.ATTACHED, zero_d=True)
     if method in k.MODULE_METHODS or method == "eval" and plain or method == "forward" and not plain:
         return Value(v.MODULE)
     if method == "train" and (plain or len(call.args) == 1 and isinstance(call.args[0], n.Const)) and not call.keywords:

@@ -69,6 +69,8 @@ def _judge(scope: Scope, growth: Growth, reads: list[Read]) -> Snapshot | None:
         return None  # the list feeds a loss
     elsewhere = not holder.startswith("local:") and not reads_on_device([r for r in reads if r.how != "passed"])
     one_by_one = bool(growth.loops) and growth.loops[-1].kind == RANGE
+    if _is_buffer(growth) and any(read.how == "passed" for read in reads):
+        return None  # made for a callee to write into, where it writes
     if _fed_back(scope, growth) or value.integral and one_by_one:
         return None  # decoding: what is gathered is the input of the next pass
     if local_moved:
@@ -80,6 +82,12 @@ def _judge(scope: Scope, growth: Growth, reads: list[Read]) -> Snapshot | None:
     if elsewhere and (growth.loops or any(r.how == "passed" for r in reads)):
         return _gathered(scope, growth, reads, bool(growth.loops))
     return None
+
+
+def _is_buffer(growth: Growth) -> bool:
+    """`buffers.append(torch.empty(size, device="cuda"))`: nothing is in it yet."""
+    item = growth.item
+    return isinstance(item, n.Call) and n.dotted(item.func).rpartition(".")[2] in ("empty", "empty_like", "new_empty")
 
 
 def _gathered(scope: Scope, growth: Growth, reads: list[Read], repeats: bool) -> Snapshot:

@@ -57,7 +57,7 @@ def spawns(facts: FileFacts) -> Iterator[Spawn]:
 
     def caps_of(scope: Scope) -> list[Cap]:
         if id(scope) not in caps:
-            caps[id(scope)] = list(_caps(facts, n.every(scope.body)))
+            caps[id(scope)] = list(_caps(facts, scope.every()))
         return caps[id(scope)]
 
     for scope in facts.all_scopes():
@@ -141,14 +141,14 @@ def _measured(scope: Scope, name: str) -> bool:
     In functions of other classes it is known by the attribute's name.
     """
     attribute = name.partition(".")[2]
-    shown = {id(part) for stmt in n.statements(scope.body) if isinstance(stmt, n.For) for part in n.walk(stmt.iter)}
-    for expr in n.every(scope.body):
+    shown = {id(part) for stmt in scope.statements() if isinstance(stmt, n.For) for part in n.walk(stmt.iter)}
+    for expr in scope.every():
         if isinstance(expr, n.Text) or isinstance(expr, n.Call) and n.dotted(expr.func).rpartition(".")[2] in _SHOWING:
             shown |= {id(part) for part in n.walk(expr)}
         if isinstance(expr, n.Item) and isinstance(expr.index, n.Slice) and name in n.mentioned(expr.value):
             if expr.index.lower is not None or expr.index.upper is not None:
                 return True
-    lengths = [found for expr in n.every(scope.body) if id(expr) not in shown and (found := _length_of(expr))]
+    lengths = [found for expr in scope.every() if id(expr) not in shown and (found := _length_of(expr))]
     return any(found == name or attribute and found.endswith(f".{attribute}") for found in lengths)
 
 
@@ -208,9 +208,7 @@ def _never_changes(
 
 def _counted_before(facts: FileFacts, scope: Scope, loop: Loop, name: str) -> tuple[n.Stmt, str] | None:
     """`count = len(container)`, the only binding of the name."""
-    found = [
-        s for s in n.statements(scope.body) if isinstance(s, n.Assign) and any(n.dotted(t) == name for t in s.targets)
-    ]
+    found = [s for s in scope.statements() if isinstance(s, n.Assign) and any(n.dotted(t) == name for t in s.targets)]
     if len(found) != 1 or not (container := _length_of(found[0].value)):
         return None
     return found[0], container
@@ -240,10 +238,10 @@ def _is_empty(node: object) -> bool:
 def _untouched(scope: Scope, made: Init, loop: Loop, name: str) -> bool:
     """Whether nothing between the making of a container and a loop mentions it."""
     for inner in scope.inner:
-        if any(isinstance(part, n.Name) and part.id == name for part in n.every(inner.body)):
+        if any(isinstance(part, n.Name) and part.id == name for part in inner.every()):
             return False  # a function inside may fill it whenever it is called
     between = False
-    for stmt in n.statements(scope.body):
+    for stmt in scope.statements():
         if stmt is loop.node:
             return between
         if between and any(isinstance(p, n.Name) and p.id == name for e in n.expressions(stmt) for p in n.walk(e)):
@@ -272,7 +270,7 @@ def _new_only(facts: FileFacts, scope: Scope, growth: Growth, caps_of: CapsOf) -
 
 def _decisions(scope: Scope) -> Iterator[n.Expr]:
     """What a function tests or subtracts."""
-    for expr in n.every(scope.body):
+    for expr in scope.every():
         if isinstance(expr, n.Compare) or isinstance(expr, n.Binary) and expr.op == "Subtract":
             yield from n.walk(expr)
 
@@ -280,7 +278,7 @@ def _decisions(scope: Scope) -> Iterator[n.Expr]:
 def _abrupt(facts: FileFacts, scope: Scope, caps_of: CapsOf) -> Iterator[Spawn]:
     """A population of objects that is cut at its cap: the class never looks at how near it is, and nobody is told."""
     assert scope.owner is not None
-    for stmt in n.statements(scope.body):
+    for stmt in scope.statements():
         if not isinstance(stmt, (n.For, n.While)):
             continue
         for inner in n.statements(stmt.body):

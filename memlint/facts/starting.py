@@ -46,7 +46,7 @@ def _goes_on(loop: Loop) -> bool:
 def _waits(scope: Scope) -> bool:
     """Whether this function, or another one of its class, waits for what is started or counts it."""
     for method in scope.owner.methods.values() if scope.owner is not None else [scope]:
-        for expr in n.every(method.body):
+        for expr in method.every():
             if isinstance(expr, n.Attr) and expr.attr in _WAITING and not _joins_text(expr):
                 return True
             if isinstance(expr, n.Name) and expr.id in _WAITING:

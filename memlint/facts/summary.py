@@ -9,7 +9,7 @@ from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts import values as v
 from memlint.facts.ends import parameter_ends
-from memlint.facts.events import ENDLESS, OFF, RANGE, REPEATING, WHILE, CallSite, Draw, Shrink
+from memlint.facts.events import ENDLESS, ITEMS, OFF, RANGE, REPEATING, WHILE, CallSite, Draw, Shrink
 from memlint.facts.kept import kept_parameters
 from memlint.rule import Spot
 
@@ -31,6 +31,7 @@ class Call:
     """A call as the project sees it.
 
     repeats: it stands in a step, data or endless loop of its function. loops: in a loop that may be one.
+    items: in a loop over items none of which is what the call is made on.
     endless: in a loop that never ends. made_here: on an object that the calling function made itself.
     """
 
@@ -42,6 +43,7 @@ class Call:
     helpers: tuple[str, ...]
     repeats: bool
     loops: bool
+    items: bool
     endless: bool
     made_here: bool
     spot: Spot
@@ -122,6 +124,7 @@ class FunctionSummary:
     ranges: tuple[Range, ...]
     hooks: tuple[str, ...]
     trains: bool
+    steps: bool
     switches_grad_off: bool
     freezes: bool
     is_method: bool
@@ -225,6 +228,7 @@ def _function(facts: FileFacts, scope: Scope, number: int, rebound: frozenset[st
         ),
         hooks=tuple(hook.rpartition(".")[2] for hook in events.hooks),
         trains=bool(events.training),
+        steps=any(not backward.loops for backward in events.backwards),
         switches_grad_off=_switches(facts, scope),
         freezes=bool(scope.events.frozen),
         is_method=scope.owner is not None and bool(scope.self_name),
@@ -274,10 +278,21 @@ def _call(site: CallSite, spot: Spot, rebound: frozenset[str]) -> Call:
         endless=any(loop.kind == ENDLESS for loop in site.loops[site.made_in :]) and site.on not in rebound,
         made_here=site.made_here or site.on in rebound,
         loops=any(loop.kind in (RANGE, WHILE) for loop in site.loops),
+        items=any(loop.kind == ITEMS and not _is_over(loop.node, site) for loop in site.loops),
         spot=spot,
         args=tuple(Argument(a.kind, a.holder, v.attached(a)) for a in site.args),
         keywords=tuple((name, Argument(a.kind, a.holder, v.attached(a))) for name, a in site.keywords),
     )
+
+
+def _is_over(loop: n.Stmt, site: CallSite) -> bool:
+    """`for worker in workers: worker.step()`: another object in each pass."""
+    target = n.mentioned(loop.target) if isinstance(loop, n.For) else set()
+    return n.root(site.node.func) in target
+
+
+_SWITCHES = k.GRAD_OFF | k.GRAD_SET
+_SWITCH_NAMES = frozenset(path.rpartition(".")[2] for path in _SWITCHES)
 
 
 def _switches(facts: FileFacts, scope: Scope) -> bool:
@@ -288,11 +303,11 @@ def _switches(facts: FileFacts, scope: Scope) -> bool:
         return False  # most files: not worth a walk
     if any(site.mode == OFF for site in scope.events.calls):
         return True
-    names = [*n.every(scope.body), *(scope.node.decorators if scope.node is not None else [])]
-    for expr in names:
-        func = expr.func if isinstance(expr, n.Call) else expr
-        if isinstance(func, (n.Name, n.Attr)) and facts.names.path(n.dotted(func)) in k.GRAD_OFF | k.GRAD_SET:
-            return True
+    decorators = scope.node.decorators if scope.node is not None else []
+    for expr in (*scope.every(), *(d.func if isinstance(d, n.Call) else d for d in decorators)):
+        if isinstance(expr, n.Name) or isinstance(expr, n.Attr) and expr.attr in _SWITCH_NAMES:
+            if facts.names.path(n.dotted(expr)) in _SWITCHES:
+                return True
     return any(_switches(facts, inner) for inner in scope.inner)
 
 
@@ -302,4 +317,4 @@ def _detaches(facts: FileFacts, scope: Scope) -> bool:
         return scope.name in facts.grad_off_names or any(site.mode == OFF for site in scope.events.calls)
     severing = ("detach", "detach_", "data")
     called = any(site.mode == OFF or "detach" in site.name for site in scope.events.calls)
-    return called or any(isinstance(expr, n.Attr) and expr.attr in severing for expr in n.every(scope.body))
+    return called or any(isinstance(expr, n.Attr) and expr.attr in severing for expr in scope.every())

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import runpy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import mlx.core as mx
+mx: Any = importlib.import_module("mlx.core")
 
 
 @dataclass(frozen=True)

@@ -110,8 +110,8 @@ class Calls(Methods):
                  args: list[Value], keywords: list[tuple[str, Value]], graph: frozenset[int], drawn: frozenset[str]
                  ) -> Value:  # fmt: skip
         own = self._own_function(expr, text, on_self, receiver)
-        if own is not None and (own.parent is None or own.parent.is_module_body):
-            self.file.interpret(own)
+        if own is not None and not self.scope.is_module_body and (own.parent is None or own.parent.is_module_body):
+            self.file.interpret(own)  # not for a script's own calls: what all methods keep is to be known first
         if own is not None and own.events.frozen and any(a.kind == v.MODULE for a in args):
             self._once(("frozen", id(expr)), lambda: expr, self.events.frozen)  # a helper that freezes what it is given
         if own is not None and _without_graph(own.returns):

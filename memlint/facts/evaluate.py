@@ -220,7 +220,7 @@ class Evaluator(Calls):
         if value.kind in v.CONTAINERS or value.item is not None:
             item = value.item or ANYTHING
             if not value.holder:
-                return item
+                return item.but(drawn=item.drawn | value.drawn) if value.drawn else item
             holder = value.holder.removesuffix("[]")
             return item.but(holder=item.holder or f"{value.holder}[]", drawn=item.drawn | {holder})
         if value.kind in v.TENSOR_LIKE or value.origins:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import libcst as cst
 
-from memlint.facts.defects import KeptGraph
+from memlint.facts.defects import KeptGraph, Unevaluated
 from memlint.fixer import Edit, Refuse, Safety, fixer
 
 if TYPE_CHECKING:
@@ -22,8 +22,12 @@ _PRIMARIES = (cst.Name, cst.Attribute, cst.Subscript, cst.Call)
 
 
 @fixer(helpers=("detach",))
-def fix(fact: KeptGraph, tree: Tree, options: Mapping[str, Any]) -> Edit:
-    """Detach a value where it is stored, added or handed over."""
+def fix(fact: KeptGraph | Unevaluated, tree: Tree, options: Mapping[str, Any]) -> Edit:
+    """Detach a value where it is stored, added or handed over; evaluate what MLX has not computed."""
+    if isinstance(fact, Unevaluated):
+        last = tree.statement_at(fact.after)
+        line = tree.line(f"{fact.module}.eval({', '.join(fact.values)})")
+        return Edit({last: cst.FlattenSentinel([last, line])}, Safety.UNSAFE)
     value = tree.value_at(fact.value)
     if isinstance(value, cst.GeneratorExp):
         raise Refuse("a generator is stored, its values are only made when it is read")

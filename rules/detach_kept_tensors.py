@@ -5,23 +5,27 @@ What it finds
 Tensors with a graph that are appended to a list, added to a running sum or average, put into a dict under a new key or
 handed to a meter that keeps them, in each step of a loop or once per step of an object's life. It says whether the
 backward pass has run by then: if so, the nodes of the graph stay (kilobytes a step), if not, every activation of the
-step does (megabytes).
+step does (megabytes). In MLX, where nothing is computed before it is asked for: sums, averages, lists and states that
+take in something new with each step of a loop that never evaluates them.
 
 Why it costs
 ------------
 A tensor holds its graph, the graph holds what its operations saved. One kept loss keeps a whole step alive, and the
-memory grows with the number of steps.
+memory grows with the number of steps. An MLX array that was not evaluated holds what it is to be computed from: a mean
+loss the logits of its batch, although the weights were evaluated.
 
 When it stays silent
 --------------------
 Where a backward pass starts from what is kept: log-probabilities of an episode, sums of several losses, histories that
 feed a loss. Where the sum starts anew in each step, for numbers, whole-numbered and detached values, and where
-gradients are off, be it here or in all callers.
+gradients are off, be it here or in all callers. In MLX: where the loop evaluates it or what is made from it, reads it,
+prints it or hands it on, and inside what is differentiated or compiled.
 
 Fix safety
 ----------
 Safe where the backward pass of the value has run and nothing starts another one: only the graph goes. Elsewhere
-unsafe: code that memlint does not see may want to train on it.
+unsafe: code that memlint does not see may want to train on it. In MLX `mx.eval(total)` goes behind the statement that
+adds: unsafe, since the loop waits for it then.
 
 Example
 -------
@@ -77,8 +81,9 @@ from memlint.conditions import (
 )
 from memlint.facts import FileFacts
 from memlint.facts import values as v
-from memlint.facts.defects import KeptGraph
+from memlint.facts.defects import KeptGraph, Unevaluated
 from memlint.facts.kept import HandedOver, Kept, handed_over, is_tensor, kept
+from memlint.facts.lazy import Piled, piled
 from memlint.facts.logged import Logged, logged
 from memlint.rule import Condition, Proposal, Severity, rule
 
@@ -86,7 +91,7 @@ _LEFT = {True: "the nodes of its graph, whose backward pass has run", False: "it
 _SEVERITY = {True: Severity.WARNING, False: Severity.ERROR}
 
 
-@rule(needs=("torch", "backward"))
+@rule(needs=("torch", "backward", "mlx"))
 def detach_kept_tensors(facts: FileFacts) -> Iterator[Proposal]:
     """One proposal for each place that keeps a value with its graph."""
     for found in kept(facts):
@@ -105,6 +110,8 @@ def detach_kept_tensors(facts: FileFacts) -> Iterator[Proposal]:
         yield _handed(facts, handed)
     for entry in logged(facts):
         yield _logged(facts, entry)
+    for pile in piled(facts):
+        yield _piled(facts, pile)
 
 
 def _conditions(facts: FileFacts, found: Kept) -> Iterator[Condition]:
@@ -151,4 +158,14 @@ def _handed(facts: FileFacts, handed: HandedOver) -> Proposal:
             SomeCallerWithGrad((facts.names.module, handed.scope.qualname)),
         ),
         severity=_SEVERITY[handed.ran],
+    )
+
+
+def _piled(facts: FileFacts, pile: Piled) -> Proposal:
+    return Proposal(
+        message=f"`{pile.name}` takes in what each step left uncomputed, and nothing evaluates it in the loop",
+        place=facts.place(pile.node),
+        fact=Unevaluated(facts.span(pile.anchor), pile.values, pile.module),
+        evidence=tuple(facts.evidence(node, message) for node, message in pile.reasons),
+        conditions=(Open(pile.question),) if pile.question else (),
     )

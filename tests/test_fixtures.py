@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from memlint import registry
-from tests.support.case import Case, cases, clean_files, concise, findings, fix
+from tests.support.case import Case, cases, clean_files, concise, findings, fix, uses_mlx
 
 every_case = pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in cases()])
 every_clean_file = pytest.mark.parametrize(
@@ -47,8 +49,26 @@ def write(case: Case, file: str, text: str) -> None:
         (case.folder / file).unlink(missing_ok=True)
 
 
+def only(wanted: Callable[[Case], bool]) -> pytest.MarkDecorator:
+    """A test of the cases for which something holds."""
+    return pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in cases() if wanted(case)])
+
+
+# These programs keep their defects: a pool that nobody ends says so when it is collected.
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.needs_torch
-@pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in cases() if case.has("after.py")])
+@only(lambda case: not case.has("after.py") and not case.on_mlx)
+def test_a_case_without_repair_is_a_program_that_runs(case: Case) -> None:
+    from tests.support import running
+    from tests.support.stand_ins import standing_in
+
+    with standing_in():
+        running.run(case.folder / "before.py", accelerator="cpu")  # raises where there is no `run`, or no pair from it
+    gc.collect()
+
+
+@pytest.mark.needs_torch
+@only(lambda case: case.has("after.py") and not case.on_mlx)
 def test_the_fix_keeps_the_results_and_costs_less(case: Case) -> None:
     from tests.support import running
 
@@ -76,6 +96,18 @@ def test_the_fix_keeps_the_results_and_costs_less(case: Case) -> None:
         after.module.fails()
 
 
+@only(lambda case: case.on_mlx)
+def test_the_fix_of_an_mlx_program_keeps_the_results_and_costs_less(case: Case) -> None:
+    pytest.importorskip("mlx.core")
+    from tests.support import on_mlx
+
+    before = on_mlx.run(case.folder / "before.py")
+    after = on_mlx.run(case.folder / ("after.py" if case.has("after.py") else "before.py"))
+    assert after.results == before.results
+    if case.has("after.py"):
+        assert after.held < before.held if before.measure == "held" else after.peak < before.peak
+
+
 @every_clean_file
 def test_a_look_alike_stays_silent(file: Path) -> None:
     said = findings(registry.name_of(file.parent.parent.name), file.read_bytes().decode())
@@ -85,6 +117,8 @@ def test_a_look_alike_stays_silent(file: Path) -> None:
 @pytest.mark.needs_torch
 @every_clean_file
 def test_a_look_alike_runs(file: Path) -> None:
+    if uses_mlx(file):
+        pytest.importorskip("mlx.core")
     from tests.support import running
     from tests.support.device import Accelerator
 

@@ -26,11 +26,14 @@ class FileFacts:
     def __init__(self, source: Source, packages: frozenset[str] = frozenset()) -> None:
         self.source = source
         self.path = source.path
-        self.uses_torch = any(text in source.text for text in ("torch", ".eval()", ".detach()"))
         body = lower(source.tree)
         self.names = Names(*module_name(source.path, packages))
         self.attributes: set[str] = set()  # all that is read of any object, by name
         self.top, self.scopes, self.classes = collect(body, self.names)
+        if any(path.startswith("mlx.") for path in self.names.imports.values()):  # it has modules and graphs of its own
+            self.uses_torch = any("torch" in path for path in self.names.imports.values())
+        else:
+            self.uses_torch = any(text in source.text for text in ("torch", ".eval()", ".detach()"))
         self.functions = {s.name: s for s in self.scopes if s.owner is None and s.parent is self.top}
         self.grad_off_names = frozenset(self._grad_off_helpers())
         learn_hints((self.top, *self.scopes), self.names)

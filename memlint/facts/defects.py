@@ -259,3 +259,16 @@ class UncappedSpawn:
     how: str = ""
     growth: Span | None = None
     made: Span | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unevaluated:
+    """MLX arrays that pile up uncomputed in a loop.
+
+    after: span of the statement behind which they can be evaluated. values: sources of what to evaluate.
+    module: how the file calls `mlx.core`.
+    """
+
+    after: Span
+    values: tuple[str, ...]
+    module: str

@@ -44,6 +44,8 @@ class Wasted:
 
 def wasted_forwards(facts: FileFacts, scope: Scope) -> Iterator[Wasted]:
     """At most one per region of a function: the whole of it, or each loop in which nothing trains."""
+    if not facts.uses_torch:
+        return
     events = scope.events
     aware = any(f.mode == OFF for f in events.forwards) or any(call.mode == OFF for call in events.calls)
     live = [f for f in events.forwards if f.mode == ON and (f.certain and not f.indirect or not aware)]

@@ -6,6 +6,7 @@ The layout is written down in CONTRIBUTING.md. Nothing here imports torch.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -39,6 +40,11 @@ class Case:
         """Whether the case holds this file."""
         return (self.folder / file).exists()
 
+    @property
+    def on_mlx(self) -> bool:
+        """Whether its program runs on MLX, not on torch."""
+        return uses_mlx(self.folder / "before.py")
+
     def text(self, file: str) -> str:
         """The text of one of its files, line ends as they are."""
         return (self.folder / file).read_bytes().decode()
@@ -55,6 +61,11 @@ class Repaired:
 def cases() -> list[Case]:
     """Every case of every rule."""
     return [Case(path.parent) for path in sorted(FIXTURES.glob("*/*/before.py")) if path.parent.name != "clean"]
+
+
+def uses_mlx(file: Path) -> bool:
+    """Whether a program imports MLX wherever it is run."""
+    return re.search(r"^(import|from) mlx\b", file.read_text(encoding="utf-8"), re.MULTILINE) is not None
 
 
 def clean_files() -> list[Path]:

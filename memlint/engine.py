@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from memlint import registry, suppress
 from memlint.config import Settings, all_rules, nearest
 from memlint.facts import FileFacts
+from memlint.facts.scopes import module_name
 from memlint.facts.summary import Summary, summarize
 from memlint.project import Project
 from memlint.rule import Evidence, Finding, Place, Proposal, Reason, Rule, Severity, Spot, Tier, Verdict
@@ -75,7 +76,7 @@ def check(
 def _check(
     files: Sequence[tuple[str, Settings]], overlay: Mapping[str, bytes], progress: Callable[[int, int], None] | None
 ) -> Report:
-    packages = _packages(path for path, _ in files)
+    packages = _packages([path for path, _ in files])
     report = Report()
     results: list[FileResult] = []
     for done, (path, settings) in enumerate(files):
@@ -209,7 +210,33 @@ def _named(proposal: Proposal, rule: str) -> Proposal:
     )
 
 
-def _packages(paths: Iterable[str]) -> frozenset[str]:
+def _packages(paths: Sequence[str]) -> frozenset[str]:
+    """The folders whose names belong to their modules' names: packages, and what tells scripts of one name apart."""
+    folders = _with_init(paths)
+    for _ in range(_APART):
+        named: dict[str, list[str]] = {}
+        for path in paths:
+            named.setdefault(module_name(path, folders)[0], []).append(path)
+        alike = [path for same in named.values() if len(same) > 1 for path in same]
+        outer = {str(_outermost(PurePosixPath(path).parent, folders)) for path in alike}
+        if outer <= folders:
+            break
+        folders |= outer
+    return folders
+
+
+_APART = 8
+"""How many folders may be needed to tell two scripts of the same name apart."""
+
+
+def _outermost(folder: PurePosixPath, folders: frozenset[str]) -> PurePosixPath:
+    """The first folder from here upwards whose name is not part of the module's name yet."""
+    while str(folder) in folders and folder.name:
+        folder = folder.parent
+    return folder
+
+
+def _with_init(paths: Iterable[str]) -> frozenset[str]:
     """The folders that hold an `__init__.py`, as far up from the checked files as they go."""
     found: set[str] = set()
     seen: set[str] = set()

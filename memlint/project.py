@@ -71,6 +71,7 @@ class Project:
         self._subclasses: dict[str, set[str]] = defaultdict(set)
         self._reading: dict[str, set[str]] = defaultdict(set)
         self._families: dict[str, list[str]] = {}
+        self._modules = {summary.module for summary in summaries}
         for summary in summaries:
             self._add(summary)
         self.callers: dict[FunctionId, list[Caller]] = defaultdict(list)
@@ -151,10 +152,10 @@ class Project:
         callers = [c for f in self._methods.get((name, "__init__"), ()) for c in self.callers.get(f, ())]
         return bool(callers) and all(c.function[1] == MODULE_BODY and not c.call.loops for c in callers)
 
-    def resolve(self, call: Call) -> tuple[list[FunctionId], bool]:
-        """The functions that a call may mean, and whether that is sure."""
+    def resolve(self, call: Call, near: str = "") -> tuple[list[FunctionId], bool]:
+        """The functions that a call may mean, and whether that is sure. near: the module that the call stands in."""
         if call.path:
-            return self._by_path(call.path), True
+            return self._by_path(self._from(near, call.path)), True
         if call.receiver:
             owner = call.receiver.rpartition(".")[2]
             found = [f for name in self.family(owner) for f in self._methods.get((name, call.name), ())]
@@ -165,7 +166,22 @@ class Project:
         found = list(self._by_name.get(call.name, ()))
         return (found, False) if len(found) <= NAME_CAP else ([], False)
 
+    def _from(self, near: str, path: str) -> str:
+        """A path under the name that the project knows its module by: scripts import what lies beside them."""
+        folder = near.rpartition(".")[0]
+        head = path
+        while folder and (head := head.rpartition(".")[0]):
+            if head in self._modules:
+                return path
+            if f"{folder}.{head}" in self._modules:
+                return f"{folder}.{path}"
+        return path
+
     def _by_path(self, path: str) -> list[FunctionId]:
+        if ".<locals>." in path:
+            parts = path.split(".")
+            splits = ((".".join(parts[:i]), ".".join(parts[i:])) for i in range(1, len(parts)))
+            return [function for function in splits if function in self.functions][:1]
         head, _, last = path.rpartition(".")
         if (head, last) in self.functions:
             return [(head, last)]
@@ -181,7 +197,7 @@ class Project:
     def _link(self) -> None:
         for function in self.functions.values():
             for call in function.calls:
-                targets, sure = self.resolve(call)
+                targets, sure = self.resolve(call, function.id[0])
                 for target in targets:
                     caller = Caller(function.id, call, sure)
                     self.callers[target].append(caller)

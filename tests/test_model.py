@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from memlint.engine import propose
+from memlint.engine import _packages, propose
 from memlint.facts import FileFacts
 from memlint.facts.summary import summarize
 from memlint.facts.tensor_names import TENSOR_NAMES
@@ -194,3 +194,20 @@ def test_a_place_from_one_functions_code_is_the_one_from_the_whole_file(newline:
         parts = zip([*scope.statements(), *scope.every()], [*again.statements(), *again.every()], strict=True)
         for part, same in parts:
             assert facts.place(part) == whole.source.place(same.ref)
+
+
+def test_scripts_of_one_name_are_told_apart_by_their_folders() -> None:
+    paths = ["a/x/gnn.py", "b/x/gnn.py", "b/x/log.py", "b/other.py"]
+    packages = _packages(paths)
+    modules = [FileFacts(Source(path, b""), packages).names.module for path in paths]
+    assert modules == ["a.x.gnn", "b.x.gnn", "b.x.log", "b.other"]
+
+
+def test_a_script_finds_what_lies_beside_it() -> None:
+    paths = ["a/gnn.py", "a/log.py", "b/gnn.py", "b/log.py"]
+    packages = _packages(paths)
+    codes = ["import log\ndef f():\n    log.g()\n", "def g(): pass\n"] * 2
+    read = [FileFacts(Source(path, code.encode()), packages) for path, code in zip(paths, codes, strict=True)]
+    linked = Project(summarize(one) for one in read)
+    assert [caller.function for caller in linked.callers["a.log", "g"]] == [("a.gnn", "f")]
+    assert [caller.function for caller in linked.callers["b.log", "g"]] == [("b.gnn", "f")]

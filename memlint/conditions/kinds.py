@@ -21,6 +21,8 @@ class IsModule:
         """Unknown unless a caller shows it."""
         for caller, argument in project.passed_to(self.function, self.parameter):
             if argument.kind == v.MODULE:
+                if argument.frozen:
+                    return REFUTED
                 return holds(Reason(caller.call.spot, f"`{self.parameter}` is a module here"))
             if argument.kind in (v.FUNCTION, v.STRING, v.NUMBER, v.LIST, v.DICT):
                 return REFUTED
@@ -41,6 +43,8 @@ class IsModuleAttribute:
     def settle(self, project: Project) -> Answer:
         """Unknown where no class says what it is."""
         kinds = project.kinds_of(self.owner, self.attribute)
+        if v.MODULE not in kinds and project.methods(self.owner, self.attribute):
+            return REFUTED  # a method of a base class
         if kinds == {v.MODULE}:
             return holds()
         if kinds and v.MODULE not in kinds or self.strict:

@@ -43,7 +43,8 @@ class Calls(Methods):
             if isinstance(func, n.Name) and func.id == self.scope.self_name and self.scope.owner is not None:
                 method, owner, on_self = "__call__", self.scope.owner.name, True
             layer = is_module or method in TENSOR_NAMES or self._is_layer(expr, method, on_self)
-            site = self.site(expr, method or text, path, owner, on_self, args, keywords, layer)
+            inner = self._inner(func.id) if isinstance(func, n.Name) and not path else ""
+            site = self.site(expr, method or text, path or inner, owner, on_self, args, keywords, layer)
         self._note_owner(site, receiver if method else callee)
         self._note_training(expr, method, path, receiver, args)
         drawn = drawn_by(args, keywords)
@@ -163,6 +164,14 @@ class Calls(Methods):
         # A loss of one's own is called as torch's is, and hands back one number unless it is asked for each row's.
         loss = text.rpartition(".")[2] in k.LOSSES and dict(keywords).get("reduction", ANYTHING).const != "none"
         return Value(origins=graph, kind=v.OUTPUT if graph else v.UNKNOWN, zero_d=loss)
+
+    def _inner(self, name: str) -> str:
+        """The path of a function that is defined inside this one or one around it."""
+        for scope in self.scope.around():
+            for inner in scope.inner if not scope.is_module_body else ():
+                if inner.name == name:
+                    return f"{self.file.names.module}.{inner.qualname}"
+        return ""
 
     def _note_owner(self, site: CallSite, owner: Value) -> None:
         """How long the object lives that a call is made on."""

@@ -118,7 +118,7 @@ def _result_of_one_pass(scope: Scope, growth: Growth) -> bool:
     return once and any(
         read.how in used and growth.loops[0] not in read.loops
         for read in scope.events.reads
-        if read.holder == growth.holder
+        if read.holder.removesuffix("[]") == growth.holder
     )
 
 

@@ -98,6 +98,8 @@ WITHOUT_PARAMETERS = (
     "ZeroPad", "ReflectionPad", "ReplicationPad", "ConstantPad", "CosineSimilarity", "PairwiseDistance", "Fold",
     "Unfold", "Hardtanh", "Softplus", "Softsign", "Threshold", "Hardswish", "LogSigmoid", "MaxUnpool", "CircularPad",
 )  # fmt: skip
+# Those of torch_geometric.nn that only pass labels along edges.
+PROPAGATING = names("LabelPropagation CorrectAndSmooth")
 MODULE_LOADERS = names("from_pretrained")
 MODULE_LOADER_PACKAGES = ("transformers.", "diffusers.", "peft.", "sentence_transformers.")
 # Classes of those packages whose `from_pretrained` gives no module.

@@ -68,6 +68,7 @@ class Library(Recorder):
             return Value(kind, path=path, holder=holder, origins=graph if kind == v.OBJECT else v.NO_IDS)
         if self._makes_module(path, last):
             plain = path.startswith("torch.nn.") and last.startswith(k.WITHOUT_PARAMETERS) or last.endswith("Loss")
+            plain |= path.startswith("torch_geometric.nn.") and last in k.PROPAGATING
             return Value(v.MODULE, frozen=plain, zero_d=last.endswith("Loss"))
         if path.startswith("torch."):
             return self._torch(expr, path, last, args, keywords, graph)

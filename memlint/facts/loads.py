@@ -54,12 +54,24 @@ def unmapped_loads(facts: FileFacts) -> Iterator[Loaded]:
         open_sites = [site for site in sites if site.node.args and not _says_where(site.node)]
         if not open_sites or _writes_from_cpu(facts):
             continue
+        open_sites = [site for site in open_sites if not _written_before(facts, scope, site)]
         mapped = {facts.text(s.node.args[0]) for s in sites if s.node.args and _says_where(s.node)}
         uses = Uses(scope.body)
         for site in open_sites:
             found = _judge(facts, scope, site, uses, mapped)
             if found is not None:
                 yield found
+
+
+def _written_before(facts: FileFacts, scope: Scope, load: CallSite) -> bool:
+    """Whether the function itself has saved what it loads, from where it is wanted again."""
+    path = facts.text(load.node.args[0])
+    for site in scope.events.calls:
+        if site is load:
+            return False
+        if site.path == "torch.save" and len(site.node.args) > 1 and facts.text(site.node.args[1]) == path:
+            return True
+    return False
 
 
 def is_test_file(path: str) -> bool:

@@ -95,13 +95,16 @@ class Methods(Library):
             return None
         if method == "requires_grad_" and args and args[0].const is False:
             self._once(("frozen", id(expr)), lambda: expr, self.events.frozen)
+            if owner in self.env and "." not in owner:
+                self.env[owner] = self.env[owner].but(frozen=True)
             return receiver.but(frozen=True)
         if method in k.MODULE_SELF_METHODS:
             device = self._target_device(method, expr, args, [])
             return receiver.but(device=device or receiver.device)
         if method == "state_dict":
             return Value(v.DICT, item=Value(v.TENSOR, grad=v.DETACHED), path="state_dict", device=receiver.device)
-        if method in k.MODULE_PLAIN_METHODS or receiver.frozen or not (expr.args or expr.keywords):
+        special = method.startswith("__") and method != "__call__"
+        if special or method in k.MODULE_PLAIN_METHODS or receiver.frozen or not (expr.args or expr.keywords):
             return ANYTHING
         if not owner:
             return ANYTHING  # what a call gave back: too little is known of it

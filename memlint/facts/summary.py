@@ -20,11 +20,15 @@ FunctionId = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """What is passed: its kind, the identity of the container or parameter that it is, whether it carries a graph."""
+    """What is passed: its kind, the identity of the container or parameter that it is, whether it carries a graph.
+
+    frozen: a module none of whose parameters needs gradients.
+    """
 
     kind: str
     holder: str
     attached: bool = False
+    frozen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,8 +288,8 @@ def _call(site: CallSite, spot: Spot, rebound: frozenset[str]) -> Call:
         loops=any(loop.kind in (RANGE, WHILE) for loop in site.loops),
         items=any(loop.kind == ITEMS and not _is_over(loop.node, site) for loop in site.loops),
         spot=spot,
-        args=tuple([_argument(a.kind, a.holder, v.attached(a)) for a in site.args]),
-        keywords=tuple([(name, _argument(a.kind, a.holder, v.attached(a))) for name, a in site.keywords]),
+        args=tuple([_argument(a.kind, a.holder, v.attached(a), a.frozen) for a in site.args]),
+        keywords=tuple([(name, _argument(a.kind, a.holder, v.attached(a), a.frozen)) for name, a in site.keywords]),
     )
 
 
@@ -300,8 +304,8 @@ _SWITCH_NAMES = frozenset(path.rpartition(".")[2] for path in _SWITCHES)
 
 
 @functools.lru_cache(maxsize=4096)
-def _argument(kind: str, holder: str, attached: bool) -> Argument:
-    return Argument(kind, holder, attached)  # most are the same few
+def _argument(kind: str, holder: str, attached: bool, frozen: bool) -> Argument:
+    return Argument(kind, holder, attached, frozen)  # most are the same few
 
 
 def _switches(facts: FileFacts, scope: Scope) -> bool:

@@ -48,8 +48,7 @@ class Binding(Fields):
         added = next((part for part in parts if n.dotted(part) != text), None)
         if added is None or text not in [n.dotted(part) for part in parts]:
             return False
-        old = self.env.get(text)
-        holder = (old.holder if old is not None else "") or self._holder_of(text)
+        holder = self._holder_of(text)
         if holder:
             self.grow(holder, "concat", stmt, target, added, self.eval(added))
             self.env[text] = value.but(holder=holder)

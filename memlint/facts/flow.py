@@ -241,7 +241,7 @@ class Flow(Binding):
             elif isinstance(item, n.Call):
                 text = n.dotted(item.func)
                 last = text.rpartition(".")[2]
-                if last in self.file.grad_off_names:
+                if last in self.file.grad_off_names or text in k.GRAD_OFF:  # torch that came by `import *`
                     self.mode = OFF
                 elif last and not self.file.names.path(text).startswith(("torch.", "contextlib.")):
                     self.helpers = (*self.helpers, last)

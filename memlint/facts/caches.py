@@ -116,14 +116,8 @@ def lasting(cls: Class_) -> bool:
 
 def uses_object(scope: Scope) -> bool:
     """Whether a method reads the object that it is called on."""
-    todo = [scope]
-    while todo:
-        current = todo.pop()
-        todo.extend(current.inner)
-        for part in n.every(current.body):
-            if isinstance(part, n.Name) and part.id in (scope.self_name, "super", "__class__"):
-                return True
-    return False
+    own = (scope.self_name, "super", "__class__")
+    return any(isinstance(part, n.Name) and part.id in own for inner in scope.within() for part in inner.every())
 
 
 @dataclass(slots=True, eq=False)

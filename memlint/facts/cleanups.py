@@ -108,7 +108,7 @@ def _judge(facts: FileFacts, scope: Scope, sites: list[CallSite]) -> Iterator[Cl
             yield Cleaning(scope, IN_A_STEP, calls, None, [])
         return
     if _is_hot(scope, loop) and not _builds(body):
-        reasons = [(calls[0], "runs in every pass"), (_head(loop), f"of this {loop.kind} loop")]
+        reasons = [(calls[0], "runs in every pass"), (n.head(loop.node), f"of this {loop.kind} loop")]
         yield Cleaning(scope, EACH_STEP, calls, always[0].loops[0].node, reasons)
 
 
@@ -220,10 +220,5 @@ def _unbounded_mlx(scope: Scope) -> Iterator[Cleaning]:
     if grads and evals and updates and evals[0].loops[0] in updates[0].loops:
         loop = evals[0].loops[0]
         question = "whether shapes change from step to step, so that freed buffers pile up in the cache"
-        reasons = [(evals[0].node, "each pass frees buffers into MLX's cache"), (_head(loop), "in this loop")]
+        reasons = [(evals[0].node, "each pass frees buffers into MLX's cache"), (n.head(loop.node), "in this loop")]
         yield Cleaning(scope, MLX, [evals[0].node], loop.node, reasons, [question])
-
-
-def _head(loop: Loop) -> object:
-    node = loop.node
-    return node.iter if isinstance(node, n.For) else node.test if isinstance(node, n.While) else node

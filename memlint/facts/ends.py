@@ -127,13 +127,7 @@ def _mentions(facts: FileFacts, scope: Scope, holder: str, attribute: str) -> Me
     name = holder.rpartition(":")[2]
     if holder.startswith("module:"):
         return _of_name(list(facts.all_scopes()), name)
-    return _of_name([scope, *_inner(scope)], name)
-
-
-def _inner(scope: Scope) -> Iterator[Scope]:
-    for inner in scope.inner:
-        yield inner
-        yield from _inner(inner)
+    return _of_name(list(scope.within()), name)
 
 
 def _of_name(scopes: list[Scope], name: str, *, attribute: bool = False) -> Mentions:

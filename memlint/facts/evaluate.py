@@ -15,8 +15,6 @@ from memlint.facts.values import ANYTHING, Value
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_ARITHMETIC = frozenset({"Add", "Subtract", "Multiply", "Divide", "FloorDivide", "Power", "Modulo", "MatrixMultiply"})
-
 
 class Evaluator(Calls):
     """Evaluates expressions in the environment of one scope. The statements are `memlint.facts.flow.Flow`'s."""

@@ -303,13 +303,8 @@ def _ends_inside(use: Use, inside: set[int]) -> bool:
 
 def _trains(scope: Scope) -> bool:
     """Training in the function, in a function inside it, or in one around it (a closure runs where that trains)."""
-    todo, scopes = list(scope.inner), [scope]
-    while todo:
-        inner = todo.pop()
-        scopes.append(inner)
-        todo.extend(inner.inner)
     around = [s for s in scope.around() if s.node is not None]
-    return any(s.events.training for s in (*scopes, *around))
+    return any(s.events.training for s in (*scope.within(), *around))
 
 
 def _inside_trained_closure(scope: Scope) -> bool:

@@ -80,7 +80,7 @@ def histories(facts: FileFacts) -> Iterator[History]:
                 reasons.append((made_here.node, f"`{name_of(holder)}` is made once here, as a {made_here.kind}"))
             loops = [loop for loop in outer if loop.kind in REPEATING]
             if loops:
-                reasons.append((_head(loops[-1].node), f"repeated by this {loops[-1].kind} loop"))
+                reasons.append((n.head(loops[-1].node), f"repeated by this {loops[-1].kind} loop"))
             yield History(scope, growth, stored(growth.value), repeats, reasons, inherited=inherited)
 
 
@@ -190,8 +190,3 @@ def _counts(iterable: n.Expr) -> bool:
         "itertools.count",
         "count",
     )
-
-
-def _head(loop: n.Stmt) -> object:
-    """A loop is long: its first line is enough to show it."""
-    return loop.iter if isinstance(loop, n.For) else loop.test if isinstance(loop, n.While) else loop

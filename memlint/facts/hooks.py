@@ -132,14 +132,8 @@ def _only_written(scope: Scope) -> set[str]:
     if scope.is_module_body:
         return set()
     read: set[str] = set()
-    todo = list(scope.inner)
-    bodies = [scope.body]
-    while todo:
-        inner = todo.pop()
-        todo.extend(inner.inner)
-        bodies.append(inner.body)
-    for body in bodies:
-        for stmt in n.statements(body):
+    for inner in scope.within():
+        for stmt in inner.statements():
             written = _targets(stmt) if isinstance(stmt, (n.Assign, n.Augment)) else []
             for expr in n.expressions(stmt):
                 parts = expr.elements if isinstance(expr, n.Sequence) else [expr]

@@ -173,12 +173,14 @@ def _local(scope: Scope, growth: Growth, outer: list[Loop], here: list[Draw], ra
         return Kept(scope, growth, True, True, reasons)
     outer = _steps(outer)
     if outer and outer[-1].kind == EPOCH and _last_of_epoch(scope, growth):
-        return Kept(scope, growth, True, True, [(_head(outer[-1]), "each epoch adds what is left of its last graph")])
+        return Kept(
+            scope, growth, True, True, [(n.head(outer[-1].node), "each epoch adds what is left of its last graph")]
+        )
     if not outer or outer[-1].kind not in REPEATING:
         return None
     loop = outer[-1]
     after = [draw for draw in here if loop not in draw.loops]
-    reasons = [(_head(loop), f"this {loop.kind} loop adds a graph in each pass")]
+    reasons = [(n.head(loop.node), f"this {loop.kind} loop adds a graph in each pass")]
     if ran:
         return Kept(scope, growth, True, True, reasons)
     escapes = any(draw.how in _ESCAPES for draw in here)
@@ -238,7 +240,7 @@ def _set_anew(loop: Loop, text: str) -> bool:
 
 def _sets_anew(stmt: n.Stmt, text: str) -> bool:
     if isinstance(stmt, n.Assign) and text not in n.mentioned(stmt.value):
-        return any(text in _names(target) for target in stmt.targets)
+        return any(text in n.target_names(target) for target in stmt.targets)
     if isinstance(stmt, n.If) and _first_time(stmt.test, text):
         return False  # `if mean is None: mean = loss` begins, it does not begin again
     return any(_sets_anew(inner, text) for block in n.blocks(stmt) for inner in block)
@@ -250,12 +252,6 @@ def _first_time(test: n.Expr, text: str) -> bool:
         op, right = test.rest[0]
         return op in ("Is", "Equal") and isinstance(right, n.Const) and right.value in (0, None)
     return isinstance(test, n.Unary) and test.op == "Not" and n.dotted(test.operand) == text
-
-
-def _names(target: n.Expr) -> set[str]:
-    if isinstance(target, n.Sequence):
-        return {n.dotted(element) for element in target.elements}
-    return {n.dotted(target)}
 
 
 def _backward_ran(scope: Scope, growth: Growth) -> bool:
@@ -306,9 +302,3 @@ def _draws_on_attributes(facts: FileFacts) -> dict[str, list[Draw]]:
             if draw.holder.startswith(("class:", "module:")):
                 draws.setdefault(draw.holder, []).append(draw)
     return draws
-
-
-def _head(loop: Loop) -> object:
-    """A loop is long: its first line is enough to show it."""
-    node = loop.node
-    return node.iter if isinstance(node, n.For) else node.test if isinstance(node, n.While) else node

@@ -89,7 +89,7 @@ def _of_function(facts: FileFacts, scope: Scope, arrays: Arrays, module: str) ->
         inside = growing.loops[position + 1 :]
         anchor = growing.anchors[position + 1] if inside else growing.stmt
         value = growing.name if inside else growing.value
-        reasons: list[tuple[object, str]] = [(_head(loop), "nothing in this loop evaluates it")]
+        reasons: list[tuple[object, str]] = [(n.head(loop), "nothing in this loop evaluates it")]
         yield Piled(scope, growing.stmt, growing.name, anchor, (value,), module, question, reasons)
 
 
@@ -217,13 +217,9 @@ def _made_in(loop: n.For | n.While, name: str) -> bool:
         return True
     for stmt in _always(loop.body):
         if isinstance(stmt, n.Assign) and name not in n.mentioned(stmt.value):
-            if any(name in _targets(target) for target in stmt.targets):
+            if any(name in n.target_names(target) for target in stmt.targets):
                 return True
     return False
-
-
-def _targets(target: n.Expr) -> set[str]:
-    return {n.dotted(e) for e in target.elements} if isinstance(target, n.Sequence) else {n.dotted(target)}
 
 
 def _always(block: list[n.Stmt]) -> Iterator[n.Stmt]:
@@ -261,7 +257,7 @@ def _computed_by_call(arrays: Arrays, item: n.Expr, loop: n.For | n.While) -> bo
     values = [
         stmt.value
         for stmt in n.statements(loop.body)
-        if isinstance(stmt, n.Assign) and any(names & _targets(target) for target in stmt.targets)
+        if isinstance(stmt, n.Assign) and any(names & n.target_names(target) for target in stmt.targets)
     ]
     counters = n.mentioned(loop.target) if isinstance(loop, n.For) else set()
     calls = [part for value in (item, *values) for part in n.walk(value) if isinstance(part, n.Call)]
@@ -298,7 +294,3 @@ def _block_of(block: list[n.Stmt], wanted: n.Stmt) -> list[n.Stmt]:
             if found := _block_of(inside, wanted):
                 return found
     return []
-
-
-def _head(loop: n.For | n.While) -> object:
-    return loop.iter if isinstance(loop, n.For) else loop.test

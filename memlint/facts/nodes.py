@@ -423,6 +423,22 @@ def dotted(expr: Expr) -> str:
     return expr.id + text if isinstance(expr, Name) else ""
 
 
+def head(loop: Stmt) -> object:
+    """What a loop goes over or tests. A loop is long: this is enough to show it."""
+    return loop.iter if isinstance(loop, For) else loop.test if isinstance(loop, While) else loop
+
+
+def target_names(target: Expr) -> set[str]:
+    """The dotted names that an assignment to a name, an attribute or a plain tuple of these sets."""
+    elements = target.elements if isinstance(target, Sequence) else [target]
+    return {dotted(element) for element in elements}
+
+
+def at_interval(test: Expr) -> bool:
+    """`step % 100 == 0`: not once per step."""
+    return any(isinstance(part, Binary) and part.op == "Modulo" for part in walk(test))
+
+
 def root(expr: Expr) -> str:
     """The first name of a chain of attributes, items and calls, "" where there is none."""
     while isinstance(expr, (Attr, Item, Call)):

@@ -93,7 +93,7 @@ class Recorder:
         """A container becomes larger. A test of its own length, or of an interval, is a guard."""
         text = n.dotted(container) or n.root(container)
         heads = [loop.node.iter for loop in self.loops if isinstance(loop.node, n.For)]
-        guarded = any(_measures(test, text) or _at_intervals(test) for test in self.guards)
+        guarded = any(_measures(test, text) or n.at_interval(test) for test in self.guards)
         guarded |= any(_measures(head, text) for head in heads)  # `for _ in range(len(x), wanted)`
         event: Growth = self._once(
             ("grow", id(node)),
@@ -213,11 +213,6 @@ class Recorder:
         """A training step was seen: the innermost loop repeats it, those around are epochs."""
         if self.loops and self.loops[-1].kind in (ITEMS, RANGE, WHILE, DATA):
             self.loops[-1].kind = "step"
-
-
-def _at_intervals(test: n.Expr) -> bool:
-    """`step % 100 == 0`: not once per step."""
-    return any(isinstance(part, n.Binary) and part.op == "Modulo" for part in n.walk(test))
 
 
 def _measures(test: n.Expr, text: str) -> bool:

@@ -101,7 +101,7 @@ def is_backward(node: object) -> bool:
 def _at_intervals(body: list[n.Stmt], node: n.Call) -> bool:
     """Whether a backward stands under `if step % n == 0`: the graph of several steps is wanted."""
     for stmt in n.statements(body):
-        if isinstance(stmt, n.If) and any(isinstance(p, n.Binary) and p.op == "Modulo" for p in n.walk(stmt.test)):
+        if isinstance(stmt, n.If) and n.at_interval(stmt.test):
             if any(part is node for block in n.blocks(stmt) for part in n.every(block)):
                 return True
     return False

@@ -148,6 +148,12 @@ class Scope:
             yield scope
             scope = scope.parent
 
+    def within(self) -> Iterator[Scope]:
+        """This scope and all that are nested in it."""
+        yield self
+        for inner in self.inner:
+            yield from inner.within()
+
 
 @dataclass(slots=True, eq=False)
 class Names:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 logger = logging.getLogger("lattice_flows")
 
@@ -141,9 +142,9 @@ class FlowTrainer:
         self.spawned = 0
         self.stats: dict[str, list] = {"loss": [], "spread": [], "energy": []}
 
-    def train(self, batches: list[torch.Tensor]) -> None:
+    def train(self, loader: DataLoader) -> None:
         """One step for each batch of energies."""
-        for energies in batches:
+        for (energies,) in loader:
             self.train_step(energies)
 
     def train_step(self, energies: torch.Tensor) -> float:
@@ -214,7 +215,7 @@ def run(steps: int = 6, batch: int = 96, width: int = 8, device: str = "cpu"):
     torch.manual_seed(0)
     config = FlowConfig(width=width, height=width, depth=width)
     trainer = FlowTrainer(config, torch.device(device))
-    trainer.train([torch.rand(batch) - 0.5 for _ in range(steps)])
+    trainer.train(DataLoader(TensorDataset(torch.rand(steps * batch) - 0.5), batch_size=batch))
     with tempfile.TemporaryDirectory() as folder:
         trainer.save(Path(folder) / "flows.pt")
         trainer.load(Path(folder) / "flows.pt")

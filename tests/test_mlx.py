@@ -98,21 +98,3 @@ def test_a_function_that_mlx_traces_is_left_alone(wrapped: str) -> None:
     text = f"import mlx.core as mx\nimport mlx.nn as nn\ndef f(x: mx.array):\n{body}"
     assert len(findings("detach-kept-tensors", text)) == 1
     assert findings("detach-kept-tensors", f"{text}def g(model):\n    return {wrapped}\n") == []
-
-
-@pytest.mark.parametrize(("place", "count"), [("each step", 1), ("each epoch", 0)])
-def test_a_cache_that_is_cleared(place: str, count: int) -> None:
-    lines = [
-        "import mlx.core as mx",
-        "import mlx.nn as nn",
-        "def train(model, optimizer, loss_fn, epochs):",
-        "    step = nn.value_and_grad(model, loss_fn)",
-        "    for batches in epochs:",
-        "        for batch in batches:",
-        f"            {'mx.clear_cache()' if place == 'each step' else 'pass'}",
-        "            loss, grads = step(model, batch)",
-        "            optimizer.update(model, grads)",
-        "            mx.eval(model.parameters(), optimizer.state, loss)",
-        f"        {'mx.clear_cache()' if place == 'each epoch' else 'pass'}",
-    ]
-    assert len(findings("rate-limit-cleanup", "\n".join(lines) + "\n")) == count

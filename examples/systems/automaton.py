@@ -96,7 +96,7 @@ class Trainer:
         for _ in range(4):
             # What the cells remember goes on from step to step, with the graph of all of them.
             seen, memory = self.engine.cells(field, memory)
-            loss = (seen.mean() - 0.3).pow(2) + memory[0].pow(2).mean()
+            loss = (seen.mean() - 0.3).pow(2) + seen.pow(2).mean()
             loss.backward(retain_graph=True)
             # Each loss holds what is left of its graph.
             self.losses.append(loss)
@@ -137,7 +137,7 @@ class Simulation:
         # A corner of each picture, which keeps the whole picture.
         self.corners.append(shown[0, :, :2, :2])
         # A line for each frame, for a viewer that shows the last few.
-        state["log"].append(f"frame {self.frame}: {shown.shape[-1]} cells wide")
+        state["log"].append(f"frame {self.frame}: {self.field.shape[-1]} cells wide")
 
     @torch.no_grad()
     def film(self, frames: int) -> torch.Tensor:

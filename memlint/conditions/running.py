@@ -63,16 +63,12 @@ class CalledEachStep:
     function: FunctionId
 
     def settle(self, project: Project) -> Answer:
-        """Refuted where no such loop is known: a function that runs once per epoch may clear what it likes.
-
-        A function that takes a training step itself, without a loop, is called in one whatever the loop looks like.
-        """
-        steps = project.functions[self.function].trains
+        """Refuted where no such loop is known: a function that runs once per epoch may clear what it likes."""
         todo, seen = [self.function], {self.function}
         while todo:
             for caller in project.callers.get(todo.pop(), ()):
                 trains = project.functions[caller.function].trains
-                if caller.sure and (caller.call.repeats and (trains or steps) or caller.call.loops and steps):
+                if caller.sure and caller.call.repeats and trains:
                     return holds(Reason(caller.call.spot, "called in a training loop here"))
                 quiet = not any(call.loops or call.repeats for call in project.functions[caller.function].calls)
                 if caller.sure and quiet and caller.function not in seen:

@@ -115,8 +115,6 @@ def _judge(facts: FileFacts, scope: Scope, sites: list[CallSite]) -> Iterator[Cl
 def _is_hot(scope: Scope, loop: Loop) -> bool:
     """Whether a loop trains in each pass itself, or goes through a data loader."""
     inside = {id(expr) for expr in n.every(getattr(loop.node, "body", []))}
-    if any(loops[-1] is loop for loops in _mlx_steps(scope)):
-        return True
     if loop.kind in (STEP, ENDLESS):
         return any(id(node) in inside for node in scope.events.training)
     heads = [scope.env.get(name, v.ANYTHING) for name in n.mentioned(getattr(loop.node, "iter", n.Const(None, None)))]
@@ -212,18 +210,15 @@ def _question(part: n.Expr) -> str:
 
 def _unbounded_mlx(scope: Scope) -> Iterator[Cleaning]:
     """A loop that takes gradients and evaluates them with MLX, in a file that never mentions the cache."""
+    grads = {site.node for site in scope.events.calls if site.path.startswith("mlx.") and "value_and_grad" in site.name}
     evals = [site for site in scope.events.calls if site.path == "mlx.core.eval" and site.loops]
-    if evals and any(loops[0] is evals[0].loops[0] for loops in _mlx_steps(scope)):
+    around = [s for s in scope.around() if s is not scope]
+    grads |= {
+        c.node for s in around for c in s.events.calls if c.path.startswith("mlx.") and "value_and_grad" in c.name
+    }
+    updates = [site for site in scope.events.calls if site.name == "update" and len(site.node.args) == 2 and site.loops]
+    if grads and evals and updates and evals[0].loops[0] in updates[0].loops:
         loop = evals[0].loops[0]
         question = "whether shapes change from step to step, so that freed buffers pile up in the cache"
         reasons = [(evals[0].node, "each pass frees buffers into MLX's cache"), (n.head(loop.node), "in this loop")]
         yield Cleaning(scope, MLX, [evals[0].node], loop.node, reasons, [question])
-
-
-def _mlx_steps(scope: Scope) -> list[tuple[Loop, ...]]:
-    """The loops around each step that an optimizer of MLX takes here, outermost first."""
-    calls = [site for around in scope.around() for site in around.events.calls]
-    if not any(site.path.startswith("mlx.") and "value_and_grad" in site.name for site in calls):
-        return []
-    updates = [site for site in scope.events.calls if site.name.rpartition(".")[2] == "update"]
-    return [site.loops for site in updates if site.loops and len(site.node.args) == 2]

@@ -10,12 +10,13 @@ from memlint.facts import nodes as n
 from memlint.facts import values as v
 from memlint.facts.events import ENDLESS, STEP, CallSite, Loop
 
-_PATHS = frozenset({
-    "gc.collect", "torch.cuda.empty_cache", "torch.xpu.empty_cache", "torch.mps.empty_cache", "torch.npu.empty_cache",
+EMPTYING = frozenset({
+    "torch.cuda.empty_cache", "torch.xpu.empty_cache", "torch.mps.empty_cache", "torch.npu.empty_cache",
     "torch.mlu.empty_cache", "torch.musa.empty_cache", "torch.hpu.empty_cache", "torch.cuda.memory.empty_cache",
     "torch.accelerator.empty_cache", "torch.accelerator.memory.empty_cache", "torch.cuda.ipc_collect",
     "mlx.core.clear_cache", "mlx.core.metal.clear_cache",
 })  # fmt: skip
+_PATHS = EMPTYING | {"gc.collect"}
 _LIMITS = ("set_cache_limit", "clear_cache", "set_memory_limit", "set_wired_limit")
 # In a test of whether there is a device at all: it does not make the call any rarer.
 _AVAILABILITY = frozenset({"is_available", "is_initialized", "type", "device_count", "hasattr"})
@@ -52,8 +53,7 @@ class _Where:
 
 def cleanings(facts: FileFacts) -> Iterator[Cleaning]:
     """At most one for each loop or function, and one for each threshold."""
-    parts = facts.path.lower().replace("-", "_").split("/")
-    if any(part.startswith(("test", "bench")) or part.endswith(("_test.py", "_bench.py")) for part in parts):
+    if measures(facts):
         return
     for scope in facts.all_scopes():
         sites = [site for site in scope.events.calls if _cleans(facts, scope, site)]
@@ -65,6 +65,12 @@ def cleanings(facts: FileFacts) -> Iterator[Cleaning]:
     if "mlx" in facts.source.text and not any(name in facts.source.text for name in _LIMITS):
         for scope in facts.all_scopes():
             yield from _unbounded_mlx(scope)
+
+
+def measures(facts: FileFacts) -> bool:
+    """Whether a file is a test or a benchmark: these clear and wait so that one run does not disturb the next."""
+    parts = facts.path.lower().replace("-", "_").split("/")
+    return any(part.startswith(("test", "bench")) or part.endswith(("_test.py", "_bench.py")) for part in parts)
 
 
 def _cleans(facts: FileFacts, scope: Scope, site: CallSite) -> bool:
@@ -145,7 +151,7 @@ def _search(body: list[n.Stmt], node: n.Call, where: _Where, facts: FileFacts) -
         if any(part is node for expr in n.expressions(stmt) for part in n.walk(expr)):
             return where if isinstance(stmt, (n.Do, n.Assign)) and not _chosen(stmt, node) else None
         if isinstance(stmt, n.If):
-            rare = not _asks_for_device(stmt.test)
+            rare = not asks_for_device(stmt.test)
             inner = _Where(where.always and not rare, [*where.tests, stmt.test])
             found = _search(stmt.body, node, inner, facts) or _search(stmt.orelse, node, _Where(False, []), facts)
             if found is not None:
@@ -166,13 +172,13 @@ def _chosen(stmt: n.Stmt, node: n.Call) -> bool:
     """`empty_cache() if memory_is_short else None`: reached by choice, unless it asks whether there is a device."""
     return any(
         isinstance(part, (n.Choice, n.Logic, n.Lambda)) and any(inner is node for inner in n.walk(part))
-        and not (isinstance(part, n.Choice) and _asks_for_device(part.test))
+        and not (isinstance(part, n.Choice) and asks_for_device(part.test))
         for expr in n.expressions(stmt)
         for part in n.walk(expr)
     )  # fmt: skip
 
 
-def _asks_for_device(test: n.Expr) -> bool:
+def asks_for_device(test: n.Expr) -> bool:
     """`torch.cuda.is_available()`, `device.type == "cuda"`, `args.cuda`: the same answer in each step."""
     for part in n.walk(test):
         if isinstance(part, n.Binary):
@@ -190,7 +196,7 @@ def _asks_for_device(test: n.Expr) -> bool:
 
 def _on_allocated(facts: FileFacts, scope: Scope, where: _Where) -> n.Expr | None:
     """The test, where all that guards the call is a threshold on what tensors use."""
-    threshold = [test for test in where.tests if not _asks_for_device(test)]
+    threshold = [test for test in where.tests if not asks_for_device(test)]
     if len(threshold) != 1 or not isinstance(threshold[0], n.Compare):
         return None
     test = threshold[0]

@@ -272,3 +272,14 @@ class Unevaluated:
     after: Span
     values: tuple[str, ...]
     module: str
+
+
+@dataclass(frozen=True, slots=True)
+class SleptForDevice:
+    """A pause in which the device is to finish or to free something.
+
+    call: span of the call of `time.sleep`. clear: span of the call behind which it stands, None where it stands before.
+    """
+
+    call: Span
+    clear: Span | None

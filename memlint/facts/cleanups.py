@@ -110,7 +110,8 @@ def _judge(facts: FileFacts, scope: Scope, sites: list[CallSite]) -> Iterator[Cl
         return
     calls = [site.node for site in always]
     if loop is None:
-        if scope.node is not None and not any(_may_repeat(inner) for inner in scope.events.loops):
+        steps = any(not backward.loops for backward in scope.events.backwards)
+        if scope.node is not None and (steps or not any(_may_repeat(inner) for inner in scope.events.loops)):
             yield Cleaning(scope, IN_A_STEP, calls, None, [])
         return
     if _is_hot(scope, loop) and not _builds(body):
@@ -123,6 +124,8 @@ def _is_hot(scope: Scope, loop: Loop) -> bool:
     inside = {id(expr) for expr in n.every(getattr(loop.node, "body", []))}
     if loop.kind in (STEP, ENDLESS):
         return any(id(node) in inside for node in scope.events.training)
+    if any(site.path == "mlx.core.eval" and id(site.node) in inside for site in scope.events.calls):
+        return any(_updates(site) and id(site.node) in inside for site in scope.events.calls)
     heads = [scope.env.get(name, v.ANYTHING) for name in n.mentioned(getattr(loop.node, "iter", n.Const(None, None)))]
     runs = any(id(forward.node) in inside and forward.certain for forward in scope.events.forwards)
     return runs and any(value.kind == v.LOADER for value in heads)
@@ -195,23 +198,59 @@ def asks_for_device(test: n.Expr) -> bool:
 
 
 def _on_allocated(facts: FileFacts, scope: Scope, where: _Where) -> n.Expr | None:
-    """The test, where all that guards the call is a threshold on what tensors use."""
+    """The test, where all that guards the call is a threshold on what tensors use, or that or an interval."""
     threshold = [test for test in where.tests if not asks_for_device(test)]
-    if len(threshold) != 1 or not isinstance(threshold[0], n.Compare):
+    if len(threshold) != 1:
         return None
-    test = threshold[0]
-    asked = {_question(part) for part in n.walk(test)}
-    for name in n.mentioned(test):
-        for stmt in scope.statements():
-            if isinstance(stmt, n.Assign) and any(n.dotted(t) == name for t in stmt.targets):
-                asked |= {_question(part) for part in n.walk(stmt.value)}
-    asked.discard("")
-    return test if asked == {"memory_allocated"} else None
+    said = _alternative(_meaning(scope, threshold[0]))
+    if not isinstance(said, n.Compare):
+        return None
+    asked = {_question(part) for expr in (said, *_sources(scope, said)) for part in n.walk(expr)} - {""}
+    return threshold[0] if asked and asked <= _ALLOCATED else None
+
+
+def _meaning(scope: Scope, test: n.Expr) -> n.Expr:
+    """What is tested: `due`, where it is bound once, is what it was made of."""
+    found = list(_bound_to(scope, n.dotted(test))) if isinstance(test, (n.Name, n.Attr)) else []
+    return found[0] if len(found) == 1 else test
+
+
+def _alternative(test: n.Expr) -> n.Expr:
+    """`allocated > limit` of `step % 10 == 0 or allocated > limit`: above the limit the interval counts for nothing."""
+    if isinstance(test, n.Logic) and test.op == "Or":
+        rest = [part for part in (test.left, test.right) if not n.at_interval(part)]
+        return rest[0] if len(rest) == 1 else test
+    return test
+
+
+def _sources(scope: Scope, expr: n.Expr, depth: int = 2) -> Iterator[n.Expr]:
+    """What the names in an expression were bound to, and the names in that."""
+    for name in n.mentioned(expr) if depth else ():
+        for value in _bound_to(scope, name):
+            yield value
+            yield from _sources(scope, value, depth - 1)
+
+
+def _bound_to(scope: Scope, name: str) -> Iterator[n.Expr]:
+    for stmt in scope.statements():
+        if name and isinstance(stmt, n.Assign) and any(n.dotted(target) == name for target in stmt.targets):
+            yield stmt.value
+
+
+# What is in use, of which clearing the cache gives nothing back.
+_ALLOCATED = frozenset({"memory_allocated", "current_allocated_memory", "get_active_memory"})
+_QUESTIONS = ("memory_", "max_memory_", "mem_get", "virtual_memory", "current_allocated_memory", "driver_allocated",
+              "get_active_memory", "get_cache_memory", "get_peak_memory")  # fmt: skip
 
 
 def _question(part: n.Expr) -> str:
     name = n.dotted(part.func).rpartition(".")[2] if isinstance(part, n.Call) else ""
-    return name if name.startswith(("memory_", "max_memory_", "mem_get", "virtual_memory")) else ""
+    return name if name.startswith(_QUESTIONS) else ""
+
+
+def _updates(site: CallSite) -> bool:
+    """`optimizer.update(model, gradients)`."""
+    return site.name == "update" and len(site.node.args) == 2
 
 
 def _unbounded_mlx(scope: Scope) -> Iterator[Cleaning]:
@@ -222,7 +261,7 @@ def _unbounded_mlx(scope: Scope) -> Iterator[Cleaning]:
     grads |= {
         c.node for s in around for c in s.events.calls if c.path.startswith("mlx.") and "value_and_grad" in c.name
     }
-    updates = [site for site in scope.events.calls if site.name == "update" and len(site.node.args) == 2 and site.loops]
+    updates = [site for site in scope.events.calls if _updates(site) and site.loops]
     if grads and evals and updates and evals[0].loops[0] in updates[0].loops:
         loop = evals[0].loops[0]
         question = "whether shapes change from step to step, so that freed buffers pile up in the cache"

@@ -14,6 +14,7 @@ from memlint.facts import frameworks
 from memlint.facts import knowledge as k
 from memlint.facts import values as v
 from memlint.facts.events import ON
+from memlint.facts.flags import Flags
 from memlint.facts.scopes import MODULE_BODY
 from memlint.facts.summary import (
     Argument,
@@ -72,6 +73,7 @@ class Project:
         self._reading: dict[str, set[str]] = defaultdict(set)
         self._families: dict[str, list[str]] = {}
         self._modules = {summary.module for summary in summaries}
+        self.flags = Flags(summaries)
         for summary in summaries:
             self._add(summary)
         self.callers: dict[FunctionId, list[Caller]] = defaultdict(list)

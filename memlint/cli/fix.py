@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
-import io
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +10,7 @@ from memlint.cli import inputs
 from memlint.cli.progress import Progress
 from memlint.cli.screen import Screen
 from memlint.config import ALL, check_names
-from memlint.report import concise, summary
+from memlint.report import concise, patch, summary
 from memlint.report.fixes import Fixes
 from memlint.report.paint import Painter
 from memlint.rule import Finding
@@ -47,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
             return seen[-1]
 
         outcome = repair.repair(files, rules=rules, unsafe=arguments.unsafe_fixes, check=check)
-        written = [] if arguments.diff else repair.write(outcome)
+        copies, written = repair.copies(outcome) if arguments.diff else ({}, repair.write(outcome))
         # Asked again rather than added up: one repair may settle, move or uncover what another one is about.
         overlay = {path: new for path, (_, new) in outcome.changed.items()} if arguments.diff else None
         rest = check(files, overlay=overlay) if outcome.changed else seen[0]
@@ -56,8 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
     left = [finding for finding in rest.findings if rules is None or finding.rule in rules]
     if arguments.diff:
         screen.keep_remarks_apart()
-        for path, (old, new) in outcome.changed.items():
-            screen.show(_diff(path, old, new, screen.paint))
+        for path, (old, new) in {**(copies if outcome.changed else {}), **outcome.changed}.items():
+            show_patch(screen, path, old, new)
     else:
         if not arguments.quiet:
             screen.show(f"fixed  {concise.headline(finding, screen.paint)}\n" for finding in outcome.fixed)
@@ -97,15 +95,14 @@ def _left(left: Sequence[Finding], outcome: RepairReport, fixes: Fixes, paint: P
         yield f"       {reason or 'this rule has no fix'}\n"
 
 
-def _diff(path: str, old: bytes, new: bytes, paint: Painter) -> Iterator[str]:
-    from memlint.source import decode
+def show_patch(screen: Screen, path: str, old: bytes | None, new: bytes) -> None:
+    """The change of one file: for people in colours, else byte for byte, so that git can apply it."""
+    if screen.in_colours:
+        from memlint.source import decode
 
-    before, after = (list(io.StringIO(decode(data)[0], newline="")) for data in (old, new))
-    styles = {"-": "removed", "+": "added", "@": "place"}
-    for number, line in enumerate(difflib.unified_diff(before, after, path, path)):
-        end = "" if line.endswith("\n") else "\n\\ No newline at end of file\n"
-        style = "message" if number < 2 else styles.get(line[0])
-        yield (paint(line.rstrip("\n"), style) + line[len(line.rstrip("\n")) :] if style else line) + end
+        screen.show(patch.painted(patch.patch(path, old, new), decode(new)[1], screen.paint))
+    else:
+        screen.show_bytes(patch.patch(path, old, new))
 
 
 def _last_line(outcome: RepairReport, left: Sequence[Finding], failed: int, checked: int, *, dry: bool) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
-from typing import IO
+from typing import IO, AnyStr
 
 from memlint.config import ConfigError
 from memlint.report.paint import Painter, colours, plain
@@ -30,6 +30,16 @@ class Screen:
         self._remarks = sys.stderr
         self.paint_remarks = _painter(self._color, sys.stderr)
 
+    @property
+    def in_colours(self) -> bool:
+        """Whether the result is painted."""
+        return self.paint is not plain
+
+    def show_bytes(self, chunks: Iterable[bytes]) -> None:
+        """Write a result that another program reads byte for byte."""
+        sys.stdout.flush()
+        _write(sys.stdout.buffer, chunks)
+
     def show(self, chunks: Iterable[str]) -> None:
         """Write the result."""
         if self._file is None:
@@ -52,7 +62,7 @@ def complain(message: str, kind: str = "error") -> None:
     _write(sys.stderr, [f"memlint: {kind}: {message}\n"])
 
 
-def _write(stream: IO[str], chunks: Iterable[str]) -> None:
+def _write(stream: IO[AnyStr], chunks: Iterable[AnyStr]) -> None:
     try:
         for chunk in chunks:
             stream.write(chunk)

@@ -10,7 +10,7 @@ from memlint.cli import inputs
 from memlint.cli.progress import Progress
 from memlint.cli.screen import Screen
 from memlint.config import ALL, check_names
-from memlint.report import concise, patch, summary
+from memlint.report import concise, summary
 from memlint.report.fixes import Fixes
 from memlint.report.paint import Painter
 from memlint.rule import Finding
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.diff:
         screen.keep_remarks_apart()
         for path, (old, new) in {**(copies if outcome.changed else {}), **outcome.changed}.items():
-            show_patch(screen, path, old, new)
+            screen.show_patch(path, old, new)
     else:
         if not arguments.quiet:
             screen.show(f"fixed  {concise.headline(finding, screen.paint)}\n" for finding in outcome.fixed)
@@ -93,16 +93,6 @@ def _left(left: Sequence[Finding], outcome: RepairReport, fixes: Fixes, paint: P
             if cure is not None:
                 reason = _WITHHELD[cure.safety.value]
         yield f"       {reason or 'this rule has no fix'}\n"
-
-
-def show_patch(screen: Screen, path: str, old: bytes | None, new: bytes) -> None:
-    """The change of one file: for people in colours, else byte for byte, so that git can apply it."""
-    if screen.in_colours:
-        from memlint.source import decode
-
-        screen.show(patch.painted(patch.patch(path, old, new), decode(new)[1], screen.paint))
-    else:
-        screen.show_bytes(patch.patch(path, old, new))
 
 
 def _last_line(outcome: RepairReport, left: Sequence[Finding], failed: int, checked: int, *, dry: bool) -> str:

@@ -30,15 +30,21 @@ class Screen:
         self._remarks = sys.stderr
         self.paint_remarks = _painter(self._color, sys.stderr)
 
-    @property
-    def in_colours(self) -> bool:
-        """Whether the result is painted."""
-        return self.paint is not plain
+    def show_patch(self, path: str, old: bytes | None, new: bytes, folder: str = os.curdir) -> None:
+        """Write the change of one file: in colours for people, else byte for byte, so that git can apply it."""
+        from memlint.report.patch import painted, patch
+        from memlint.source import Unreadable, decode
 
-    def show_bytes(self, chunks: Iterable[bytes]) -> None:
-        """Write a result that another program reads byte for byte."""
-        sys.stdout.flush()
-        _write(sys.stdout.buffer, chunks)
+        change = patch(path, old, new, folder)
+        if self.paint is plain:
+            sys.stdout.flush()
+            _write(sys.stdout.buffer, change)
+        else:
+            try:
+                encoding = decode(new)[1]
+            except Unreadable:  # what it means to Python need not be what it means to itself
+                encoding = "utf-8"
+            self.show(painted(change, encoding, self.paint))
 
     def show(self, chunks: Iterable[str]) -> None:
         """Write the result."""

@@ -15,11 +15,11 @@ from memlint.report.paint import Painter
 _STYLES = {"-": "removed", "+": "added", "@": "place"}
 
 
-def patch(path: str, old: bytes | None, new: bytes) -> Iterator[bytes]:
-    """The patch of one file, line by line. old: None where the file is new."""
-    name = os.fsencode(lines.below(os.path.realpath(path), os.path.realpath(os.curdir)) or path)
+def patch(path: str, old: bytes | None, new: bytes, folder: str = os.curdir) -> Iterator[bytes]:
+    """The patch of one file, line by line. old: None where the file is new. folder: where it is to be applied."""
+    name = os.fsencode(lines.below(os.path.realpath(path), os.path.realpath(folder)) or path)
     ours, theirs = _quoted(b"a/" + name), _quoted(b"b/" + name)
-    # Without git's own first line: with it, git would take the paths from the top of the repository, not from here.
+    # Without git's own first line: with it, git would take the paths from the top of the repository.
     # As git does it: a name with a blank ends in a tab, so that nobody takes what follows for a date.
     end = b"\t\n" if b" " in name else b"\n"
     yield b"--- /dev/null\n" if old is None else b"--- " + ours + end

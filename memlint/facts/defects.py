@@ -283,3 +283,10 @@ class SleptForDevice:
 
     call: Span
     clear: Span | None
+
+
+@dataclass(frozen=True, slots=True)
+class InvertedFlag:
+    """`~flag` of a Python bool. expression: span of the whole."""
+
+    expression: Span

@@ -74,6 +74,7 @@ class Project:
         self._families: dict[str, list[str]] = {}
         self._modules = {summary.module for summary in summaries}
         self.flags = Flags(summaries)
+        self.checks = [(summary.path, check) for summary in summaries for check in summary.checks]
         for summary in summaries:
             self._add(summary)
         self.callers: dict[FunctionId, list[Caller]] = defaultdict(list)

@@ -9,10 +9,12 @@ from memlint.facts import Class_, FileFacts, Scope
 from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts import values as v
+from memlint.facts.demands import Plain, checks_of
 from memlint.facts.ends import parameter_ends
 from memlint.facts.events import ENDLESS, ITEMS, OFF, RANGE, REPEATING, WHILE, CallSite, Draw, Shrink
 from memlint.facts.flags import declared
 from memlint.facts.kept import kept_parameters
+from memlint.facts.limits import in_numbers
 from memlint.rule import Spot
 
 FunctionId = tuple[str, str]
@@ -23,13 +25,14 @@ FunctionId = tuple[str, str]
 class Argument:
     """What is passed: its kind, the identity of the container or parameter that it is, whether it carries a graph.
 
-    frozen: a module none of whose parameters needs gradients.
+    frozen: a module none of whose parameters needs gradients. limits: the range that a clamp has left, in numbers.
     """
 
     kind: str
     holder: str
     attached: bool = False
     frozen: bool = False
+    limits: tuple[float | None, float | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +165,7 @@ class Summary:
     """One file. attributes: the names of all attributes that it reads.
 
     flags: attributes that it declares as Python bools, by class. others: those under which it stores other things.
+    checks: what it demands itself of the settings for which the user has declared limits: name, sign, bound.
     """
 
     path: str
@@ -172,6 +176,7 @@ class Summary:
     attributes: frozenset[str]
     flags: frozenset[tuple[str, str]]
     others: frozenset[str]
+    checks: tuple[tuple[str, str, Plain], ...] = ()
 
 
 def summarize(facts: FileFacts) -> Summary:
@@ -203,9 +208,9 @@ def summarize(facts: FileFacts) -> Summary:
     )
     known = declared(facts)
     read = frozenset(facts.attributes)
-    return Summary(
-        facts.path, facts.names.module, functions, classes, made, read, frozenset(known.flags), frozenset(known.others)
-    )
+    flags, others = frozenset(known.flags), frozenset(known.others)
+    checks = tuple(checks_of(facts))
+    return Summary(facts.path, facts.names.module, functions, classes, made, read, flags, others, checks)
 
 
 _LARGE = frozenset({v.TENSOR, v.OUTPUT, v.MODULE, v.OPTIMIZER, v.ARRAY})
@@ -298,8 +303,13 @@ def _call(site: CallSite, spot: Spot, rebound: frozenset[str]) -> Call:
         loops=any(loop.kind in (RANGE, WHILE) for loop in site.loops),
         items=any(loop.kind == ITEMS and not _is_over(loop.node, site) for loop in site.loops),
         spot=spot,
-        args=tuple([_argument(a.kind, a.holder, v.attached(a), a.frozen) for a in site.args]),
-        keywords=tuple([(name, _argument(a.kind, a.holder, v.attached(a), a.frozen)) for name, a in site.keywords]),
+        args=tuple([_argument(a.kind, a.holder, v.attached(a), a.frozen, in_numbers(a.limits)) for a in site.args]),
+        keywords=tuple(
+            [
+                (name, _argument(a.kind, a.holder, v.attached(a), a.frozen, in_numbers(a.limits)))
+                for name, a in site.keywords
+            ]
+        ),
     )
 
 
@@ -314,8 +324,10 @@ _SWITCH_NAMES = frozenset(path.rpartition(".")[2] for path in _SWITCHES)
 
 
 @functools.lru_cache(maxsize=4096)
-def _argument(kind: str, holder: str, attached: bool, frozen: bool) -> Argument:
-    return Argument(kind, holder, attached, frozen)  # most are the same few
+def _argument(
+    kind: str, holder: str, attached: bool, frozen: bool, limits: tuple[float | None, float | None] | None
+) -> Argument:
+    return Argument(kind, holder, attached, frozen, limits)  # most are the same few
 
 
 def _switches(facts: FileFacts, scope: Scope) -> bool:

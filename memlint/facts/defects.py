@@ -290,3 +290,27 @@ class InvertedFlag:
     """`~flag` of a Python bool. expression: span of the whole."""
 
     expression: Span
+
+
+@dataclass(frozen=True, slots=True)
+class TestAfterClamp:
+    """A range test that a clamp before it has made pointless. clamp: span of the call. test: that of the comparison."""
+
+    clamp: Span
+    test: Span
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenLimit:
+    """A setting outside of the limits that the user declares, or a check that lets nothing within them pass.
+
+    literal: span of the value, None for a check. value: the source of the value to write, "" where none can be named.
+    relaxed: comparisons of checks that forbid the new value, with the source that lets it pass, "" where there is none.
+    elsewhere: a file whose check forbids it. together: a check that values of this file break; they go together.
+    """
+
+    literal: Span | None
+    value: str = ""
+    relaxed: tuple[tuple[Span, str], ...] = ()
+    elsewhere: str = ""
+    together: bool = False

@@ -72,6 +72,7 @@ class Project:
         self._reading: dict[str, set[str]] = defaultdict(set)
         self._families: dict[str, list[str]] = {}
         self._modules = {summary.module for summary in summaries}
+        self.configs = [(summary.module, saved) for summary in summaries for saved in summary.configs]
         for summary in summaries:
             self._add(summary)
         self.callers: dict[FunctionId, list[Caller]] = defaultdict(list)

@@ -27,6 +27,7 @@ from memlint.conditions.kinds import GivenTensor, Heavy, IsModule, IsModuleAttri
 from memlint.conditions.meant import Open
 from memlint.conditions.ranges import DemandsRange
 from memlint.conditions.running import CalledEachStep, PerStep, RunsAgain, TrainedInALoop
+from memlint.conditions.saving import SavedWithConfig
 from memlint.conditions.states import CutsGraphs, KeepsStateGraph, NothingResets
 
 __all__ = [
@@ -59,6 +60,7 @@ __all__ = [
     "PerStep",
     "ReadHereOnly",
     "RunsAgain",
+    "SavedWithConfig",
     "SomeCallerPassesGraph",
     "SomeCallerWithGrad",
     "TrainedInALoop",

@@ -272,3 +272,20 @@ class Unevaluated:
     after: Span
     values: tuple[str, ...]
     module: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnvalidatedWeights:
+    """Weights that are loaded without a look at the configuration that was saved with them.
+
+    form: unchecked | late | handed-out. loaded: span of the statement that names the checkpoint, None where nothing
+    does; name: that name. entry: the key of the saved configuration. current: source of the one in use, as it is saved.
+    keys: the entries that the model was built from.
+    """
+
+    form: str
+    loaded: Span | None
+    name: str
+    entry: str
+    current: str
+    keys: tuple[str, ...] = ()

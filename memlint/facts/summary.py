@@ -9,6 +9,7 @@ from memlint.facts import Class_, FileFacts, Scope
 from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts import values as v
+from memlint.facts.configs import config_reads, names_config, saved_configs
 from memlint.facts.ends import parameter_ends
 from memlint.facts.events import ENDLESS, ITEMS, OFF, RANGE, REPEATING, WHILE, CallSite, Draw, Shrink
 from memlint.facts.kept import kept_parameters
@@ -115,8 +116,20 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfigSaved:
+    """A checkpoint that the file saves with a configuration. weights: the keys of its tensors."""
+
+    key: str
+    weights: tuple[str, ...]
+    spot: Spot
+
+
+@dataclass(frozen=True, slots=True)
 class FunctionSummary:
-    """A function, or a module's body. ends: parameters of which it reads nothing but these entries."""
+    """A function, or a module's body. ends: parameters of which it reads nothing but these entries.
+
+    reads_config: the entries like `"config"` that it takes out of anything and uses.
+    """
 
     id: FunctionId
     name: str
@@ -138,6 +151,7 @@ class FunctionSummary:
     is_classmethod: bool
     detaches: bool = False
     ends: tuple[tuple[str, frozenset[int]], ...] = ()
+    reads_config: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +180,7 @@ class Summary:
     classes: tuple[ClassSummary, ...]
     made: tuple[Made, ...]
     attributes: frozenset[str]
+    configs: tuple[ConfigSaved, ...] = ()
 
 
 def summarize(facts: FileFacts) -> Summary:
@@ -195,7 +210,12 @@ def summarize(facts: FileFacts) -> Summary:
         for number, scope in enumerate(facts.all_scopes())
         for index, init in enumerate(scope.events.inits)
     )
-    return Summary(facts.path, facts.names.module, functions, classes, made, frozenset(facts.attributes))
+    numbers = {id(scope): number for number, scope in enumerate(facts.all_scopes())}
+    configs = tuple(
+        ConfigSaved(saved.key, tuple(saved.weights), Spot(facts.path, numbers[id(saved.scope)], "calls", saved.site))
+        for saved in saved_configs(facts)
+    )
+    return Summary(facts.path, facts.names.module, functions, classes, made, frozenset(facts.attributes), configs)
 
 
 _LARGE = frozenset({v.TENSOR, v.OUTPUT, v.MODULE, v.OPTIMIZER, v.ARRAY})
@@ -244,6 +264,7 @@ def _function(facts: FileFacts, scope: Scope, number: int, rebound: frozenset[st
         ends=tuple(
             (name, read) for name in sorted(events.indexed) if (read := parameter_ends(scope, name)) is not None
         ),
+        reads_config=tuple(sorted(config_reads(scope))) if names_config(facts) else (),
     )
 
 

@@ -289,3 +289,17 @@ class UnvalidatedWeights:
     entry: str
     current: str
     keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class UnsavedReload:
+    """A reload of a file that the save before it may not have written.
+
+    form: nothing (it returns without writing) | elsewhere (it writes under another name).
+    save, load: spans of the two calls. path: source of what is reloaded.
+    """
+
+    form: str
+    save: Span
+    load: Span
+    path: str

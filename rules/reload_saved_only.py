@@ -21,8 +21,8 @@ not count steps (the best checkpoint, reloaded at the end), and in unit tests.
 Fix safety
 ----------
 There is no automatic fix: what should happen where nothing was saved is for the author to say. Let the save return the
-path that it wrote, and None where it wrote nothing; reload that path, behind a test of it. `ReloadPolicy` of the runtime
-says when a reload is due.
+path that it wrote, and None where it wrote nothing; reload that path, behind a test of it. When a reload is due,
+`ReloadPolicy` of the runtime says.
 
 Example
 -------

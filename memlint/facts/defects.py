@@ -303,3 +303,15 @@ class UnsavedReload:
     save: Span
     load: Span
     path: str
+
+
+@dataclass(frozen=True, slots=True)
+class HiddenLimit:
+    """A limit on memory that an interval hides.
+
+    form: absorbed (it can never decide anything) | nested (it is asked only when the interval is due).
+    test: span of the comparison.
+    """
+
+    form: str
+    test: Span

@@ -28,6 +28,7 @@ from memlint.conditions.kinds import GivenTensor, Heavy, IsModule, IsModuleAttri
 from memlint.conditions.meant import Open
 from memlint.conditions.ranges import DemandsRange, OnlyLimited
 from memlint.conditions.running import CalledEachStep, PerStep, RunsAgain, TrainedInALoop
+from memlint.conditions.saving import SavedWithConfig
 from memlint.conditions.settings import PassesElsewhere
 from memlint.conditions.states import CutsGraphs, KeepsStateGraph, NothingResets
 
@@ -65,6 +66,7 @@ __all__ = [
     "PerStep",
     "ReadHereOnly",
     "RunsAgain",
+    "SavedWithConfig",
     "SomeCallerPassesGraph",
     "SomeCallerWithGrad",
     "TrainedInALoop",

@@ -314,3 +314,46 @@ class BrokenLimit:
     relaxed: tuple[tuple[Span, str], ...] = ()
     elsewhere: str = ""
     together: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UnvalidatedWeights:
+    """Weights that are loaded without a look at the configuration that was saved with them.
+
+    form: unchecked | late | handed-out. loaded: span of the statement that names the checkpoint, None where nothing
+    does; name: that name. entry: the key of the saved configuration. current: source of the one in use, as it is saved.
+    keys: the entries that the model was built from.
+    """
+
+    form: str
+    loaded: Span | None
+    name: str
+    entry: str
+    current: str
+    keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class UnsavedReload:
+    """A reload of a file that the save before it may not have written.
+
+    form: nothing (it returns without writing) | elsewhere (it writes under another name).
+    save, load: spans of the two calls. path: source of what is reloaded.
+    """
+
+    form: str
+    save: Span
+    load: Span
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class HiddenLimit:
+    """A limit on memory that an interval hides.
+
+    form: absorbed (it can never decide anything) | nested (it is asked only when the interval is due).
+    test: span of the comparison.
+    """
+
+    form: str
+    test: Span

@@ -9,6 +9,7 @@ from memlint.facts import Class_, FileFacts, Scope
 from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts import values as v
+from memlint.facts.configs import config_reads, names_config, saved_configs
 from memlint.facts.demands import Plain, checks_of
 from memlint.facts.ends import parameter_ends
 from memlint.facts.events import ENDLESS, ITEMS, OFF, RANGE, REPEATING, WHILE, CallSite, Draw, Shrink
@@ -124,8 +125,20 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfigSaved:
+    """A checkpoint that the file saves with a configuration. weights: the keys of its tensors."""
+
+    key: str
+    weights: tuple[str, ...]
+    spot: Spot
+
+
+@dataclass(frozen=True, slots=True)
 class FunctionSummary:
-    """A function, or a module's body. ends: parameters of which it reads nothing but these entries."""
+    """A function, or a module's body. ends: parameters of which it reads nothing but these entries.
+
+    reads_config: the entries like `"config"` that it takes out of anything and uses.
+    """
 
     id: FunctionId
     name: str
@@ -147,6 +160,7 @@ class FunctionSummary:
     is_classmethod: bool
     detaches: bool = False
     ends: tuple[tuple[str, frozenset[int]], ...] = ()
+    reads_config: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +196,7 @@ class Summary:
     flags: frozenset[tuple[str, str]]
     others: frozenset[str]
     checks: tuple[tuple[str, str, Plain], ...] = ()
+    configs: tuple[ConfigSaved, ...] = ()
 
 
 def summarize(facts: FileFacts) -> Summary:
@@ -215,7 +230,12 @@ def summarize(facts: FileFacts) -> Summary:
     read = frozenset(facts.attributes)
     flags, others = frozenset(known.flags), frozenset(known.others)
     checks = tuple(checks_of(facts))
-    return Summary(facts.path, facts.names.module, functions, classes, made, read, flags, others, checks)
+    numbers = {id(scope): number for number, scope in enumerate(facts.all_scopes())}
+    configs = tuple(
+        ConfigSaved(saved.key, tuple(saved.weights), Spot(facts.path, numbers[id(saved.scope)], "calls", saved.site))
+        for saved in saved_configs(facts)
+    )
+    return Summary(facts.path, facts.names.module, functions, classes, made, read, flags, others, checks, configs)
 
 
 _LARGE = frozenset({v.TENSOR, v.OUTPUT, v.MODULE, v.OPTIMIZER, v.ARRAY})
@@ -268,6 +288,7 @@ def _function(facts: FileFacts, scope: Scope, number: int, rebound: frozenset[st
         ends=tuple(
             (name, read) for name in sorted(events.indexed) if (read := parameter_ends(scope, name)) is not None
         ),
+        reads_config=tuple(sorted(config_reads(scope))) if names_config(facts) else (),
     )
 
 

@@ -272,3 +272,10 @@ class Unevaluated:
     after: Span
     values: tuple[str, ...]
     module: str
+
+
+@dataclass(frozen=True, slots=True)
+class InvertedFlag:
+    """`~flag` of a Python bool. expression: span of the whole."""
+
+    expression: Span

@@ -3,9 +3,9 @@
     python -m benchmarks.program FILE SIZES
 
 FILE defines `run(**sizes)` as a fixture case does; SIZES is a JSON object. The first run is for the clock, after a
-small one to warm up. The second is for the memory, with the instruments of the tests: bytes held at the end and the most
-alive at one time, of tensors on the accelerator where the program asks for one, of MLX where it computes with that, of
-all Python objects where it computes with neither.
+small one to warm up. The second is for the memory, with the instruments of the tests: bytes held at the end and the
+most alive at one time, of tensors on the accelerator where the program asks for one, of MLX where it computes with
+that, of all Python objects where it computes with neither.
 """
 
 from __future__ import annotations

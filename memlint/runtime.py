@@ -260,7 +260,7 @@ def nearest_rows(points: Tensor, grid: Tensor, *, budget_bytes: int = 64 << 20) 
     above 25 rows: that picks wrong rows far from the origin.
 
     On a CPU the loop's own distances are only computed where rounding could decide. A grid of all combinations of its
-    axes' coordinates (`torch.cartesian_prod`, `torch.meshgrid(..., indexing="ij")`) is recognised: O(N) then, not O(N M).
+    axes' coordinates (`torch.cartesian_prod`, `torch.meshgrid(..., indexing="ij")`) is recognised: it takes O(N) then.
 
     Extra memory, beyond the result, stays within `budget_bytes`: points, and the grid where it is large, are taken in
     chunks. The floor is one point against two rows. No graph is kept: an index has no gradient.

@@ -139,8 +139,7 @@ class FlowTrainer:
         self.carrier = Carrier(config).to(device)
         self.optimizer = torch.optim.Adam(self.carrier.parameters(), lr=1e-3)
         self.flows = [Flow(torch.zeros(3, device=device), 1.0)]
-        self.spawned = 0
-        self.stats: dict[str, list] = {"loss": [], "spread": [], "energy": []}
+        self.stats: dict[str, list] = {"loss": [], "reach": [], "energy": []}
 
     def train(self, loader: DataLoader) -> None:
         """One step for each batch of energies."""
@@ -157,10 +156,12 @@ class FlowTrainer:
         self.optimizer.step()
 
         nodes = self.lattice.round_to_nearest(positions.detach())
-        self.spawn(nodes, positions.detach())
+        reach = self.reach(nodes, positions.detach())
+        if self.config.movement_based_spawn:
+            self.spawn(reach)
         # Lists that grow with every step of a run that takes days, one of them with the graph of each step.
         self.stats["loss"].append(loss)
-        self.stats["spread"].append(nodes.std().item())
+        self.stats["reach"].append(reach)
         self.stats["energy"].append(self.energy())
         # Gives back in every step what the next step asks for again.
         torch.cuda.empty_cache()
@@ -177,10 +178,8 @@ class FlowTrainer:
         """What all living flows carry."""
         return sum(flow.energy for flow in self.flows)
 
-    def spawn(self, nodes: torch.Tensor, positions: torch.Tensor) -> None:
-        """Let flows divide where the batch came far; those that have nothing left are gone."""
-        if not self.config.movement_based_spawn:
-            return
+    def reach(self, nodes: torch.Tensor, positions: torch.Tensor) -> float:
+        """How far the batch came along the box; counts the flows that stopped at its end."""
         ends = torch.zeros(len(nodes), dtype=torch.bool, device=self.device)
         # A mask, filled one element at a time.
         for i in range(len(nodes)):
@@ -189,15 +188,18 @@ class FlowTrainer:
         stopped = positions[ends & ~self.config.reflect_at_faces]
         logger.debug("%d flows stopped", len(stopped))
         # As many questions to the device as there are flows.
-        reach = 0.0
+        total = 0.0
         for i in range(len(positions)):
-            reach += abs(positions[i, 2].item())
+            total += abs(positions[i, 2].item())
+        return total / len(positions)
+
+    def spawn(self, reach: float) -> None:
+        """Let flows divide where the batch came far; those that have nothing left are gone."""
         for flow in list(self.flows):
             if flow.energy > 1e-3 and reach > 0.0:
                 flow.energy /= 2
                 # Twice as many after each step, and nothing counts them.
                 self.flows.append(Flow(flow.position, flow.energy))
-                self.spawned += 1
         self.flows = [flow for flow in self.flows if flow.energy > 1e-6]
 
     def save(self, path: Path) -> None:
@@ -220,7 +222,7 @@ def run(steps: int = 6, batch: int = 96, width: int = 8, device: str = "cpu"):
         trainer.save(Path(folder) / "flows.pt")
         trainer.load(Path(folder) / "flows.pt")
     losses = [loss.item() for loss in trainer.stats["loss"][-3:]]
-    return {"losses": losses, "spread": trainer.stats["spread"][-3:], "spawned": trainer.spawned}, trainer
+    return {"losses": losses, "reach": trainer.stats["reach"][-3:]}, trainer
 
 
 def fails() -> None:
@@ -239,9 +241,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=96)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args(arguments)
-    results, _ = run(options.steps, options.batch, device=options.device)
-    print(f"loss {results['losses'][-1]:.4f}, spread {results['spread'][-1]:.4f}")
-    print(f"{results['spawned']} flows were spawned")
+    results, trainer = run(options.steps, options.batch, device=options.device)
+    print(f"loss {results['losses'][-1]:.4f}, reach {results['reach'][-1]:.4f}")
+    print(f"{len(trainer.stats['energy'])} steps; the flows carry {trainer.energy():.4f}")
 
 
 if __name__ == "__main__":

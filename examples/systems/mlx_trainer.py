@@ -39,19 +39,6 @@ def distrust_loss(model: Network, rows: mx.array, targets: mx.array, alpha: floa
     return (weights * errors).mean()
 
 
-class Checkpoints:
-    """A folder of weights."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def write(self, model: Network, step: int) -> Path:
-        """Save the weights of a step."""
-        path = self.folder / f"checkpoint-{step}.npz"
-        model.save_weights(str(path))
-        return path
-
-
 class LeakMonitor:
     """How much the memory grows."""
 
@@ -68,7 +55,7 @@ class LeakMonitor:
 class Trainer:
     """Trains, watches, reloads."""
 
-    def __init__(self, width: int, folder: Path, checkpoints: Checkpoints | None, interval: int, limit_gb: float):
+    def __init__(self, width: int, folder: Path, checkpoints: bool, interval: int, limit_gb: float) -> None:
         self.folder = folder
         self.checkpoints = checkpoints
         self.interval = interval
@@ -104,23 +91,23 @@ class Trainer:
 
     def due(self, step: int) -> bool:
         """Whether it is time to reload."""
-        # The threshold is only looked at when the interval fires.
-        if step % self.interval == 0:
-            if mx.get_active_memory() / 1e9 > self.limit_gb:
-                return True
-        return False
+        by_interval = self.interval > 0 and step % self.interval == 0
+        # Looked at only where the interval decides already.
+        by_memory = mx.get_active_memory() / 1e9 > self.limit_gb if self.interval == 0 or by_interval else False
+        return by_interval or by_memory
 
-    def save(self, step: int) -> None:
-        """Save a checkpoint, where there are checkpoints."""
-        if self.checkpoints is None:
+    def save(self, path: Path) -> None:
+        """Save a checkpoint, where there are to be any."""
+        if not self.checkpoints:
             return
-        self.checkpoints.write(self.model, step)
+        self.model.save_weights(str(path))
 
     def reload(self, step: int) -> None:
         """Save, and start again from what was saved, with fresh memory."""
-        self.save(step)
-        # Without checkpoints nothing was saved, and there is no such file.
-        self.model.load_weights(str(self.folder / f"checkpoint-{step}.npz"))
+        path = self.folder / f"checkpoint-{step}.npz"
+        # Without checkpoints nothing is saved, and there is no such file.
+        self.save(path)
+        self.model.load_weights(str(path))
         self.reloads += 1
 
 
@@ -130,8 +117,7 @@ def run(steps: int = 24, width: int = 32, batch: int = 64):
     batches = [(mx.random.normal((batch, width)), mx.random.normal((batch,))) for _ in range(steps)]
     mx.eval(batches)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder)
-        trainer = Trainer(width, path, Checkpoints(path), interval=10, limit_gb=0.0)
+        trainer = Trainer(width, Path(folder), True, interval=10, limit_gb=0.0)
         loss = trainer.train(batches)
     return {"loss": round(loss, 4), "reloads": trainer.reloads}, trainer
 
@@ -139,7 +125,7 @@ def run(steps: int = 24, width: int = 32, batch: int = 64):
 def fails() -> None:
     """A reload where checkpoints are switched off."""
     with tempfile.TemporaryDirectory() as folder:
-        Trainer(8, Path(folder), None, interval=1, limit_gb=0.0).reload(1)
+        Trainer(8, Path(folder), False, interval=1, limit_gb=0.0).reload(1)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -290,3 +290,16 @@ class InvertedFlag:
     """`~flag` of a Python bool. expression: span of the whole."""
 
     expression: Span
+
+
+@dataclass(frozen=True, slots=True)
+class FrequentMessage:
+    """Messages that are written in each step, and what is computed for them.
+
+    lines: spans of these statements, all in one block, in order. loop: span of the outermost hot loop around them, None
+    where a loop elsewhere runs the function. logger: where all of them are of the debug level of one, its source.
+    """
+
+    lines: tuple[Span, ...]
+    loop: Span | None
+    logger: str

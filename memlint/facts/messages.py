@@ -132,13 +132,14 @@ def _skips(block: list[n.Stmt]) -> bool:
 
 def _run(block: list[n.Stmt], line: n.Do, lines: list[n.Do], only: list[n.Assign]) -> list[n.Do | n.Assign]:
     """The messages that stand directly beside one, with what is computed for them."""
-    wanted: dict[int, n.Do | n.Assign] = {id(stmt): stmt for stmt in (*lines, *only)}
+    wanted: list[n.Do | n.Assign] = [*lines, *only]
+    known = {id(stmt): stmt for stmt in wanted}
     first = last = block.index(line)
-    while first > 0 and id(block[first - 1]) in wanted:
+    while first > 0 and id(block[first - 1]) in known:
         first -= 1
-    while last + 1 < len(block) and id(block[last + 1]) in wanted:
+    while last + 1 < len(block) and id(block[last + 1]) in known:
         last += 1
-    return [wanted[id(stmt)] for stmt in block[first : last + 1]]
+    return [known[id(stmt)] for stmt in block[first : last + 1]]
 
 
 class _Reader:
@@ -293,6 +294,9 @@ class _Reader:
         if isinstance(expr, n.Binary):
             left, right = self.value(expr.left), self.value(expr.right)
             return left if left.kind == v.TENSOR else right if right.kind == v.TENSOR else v.ANYTHING
+        if isinstance(expr, n.Compare):
+            told = any(op in ("Is", "IsNot", "In", "NotIn") for op, _ in expr.rest)
+            return v.ANYTHING if told else self.value(expr.left)
         if isinstance(expr, n.Unary):
             return self.value(expr.operand)
         if not isinstance(expr, n.Call):

@@ -272,3 +272,20 @@ class Unevaluated:
     after: Span
     values: tuple[str, ...]
     module: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadsPerItem:
+    """Numbers that a loop reads out of tensors one by one.
+
+    loop: span of the for statement or of the comprehension. iterables: spans of the tensors that it goes over.
+    reads: span of each expression to replace, the source of the tensor to read at once ("" where the loop goes over
+    it), and the name that stands for the position, or for the entry itself.
+    exact: nothing in the loop can change what is read. hinder: why there is no mechanical cure, "" where there is one.
+    """
+
+    loop: Span
+    iterables: tuple[Span, ...]
+    reads: tuple[tuple[Span, str, str], ...]
+    exact: bool
+    hinder: str = ""

@@ -148,8 +148,8 @@ class Draw:
 class HostRead:
     """A number is read out of a tensor: `x.item()`, `int(x)`, `float(x)`, `bool(x)`, `if x`.
 
-    how: item, int, float, bool, test. operand: what is read, without `.detach()` and the like. base, indices: the tensor that
-    it is an entry of, where it is one. value: of the base, or of the operand.
+    how: item, int, float, bool, test. operand: what is read, without `.detach()` and the like. base, indices: the
+    tensor that it is an entry of, where it is one. value: of the base, or of the operand.
     """
 
     how: str
@@ -251,8 +251,7 @@ class Events:
     """All of it, in source order.
 
     indexed: the parameters of which single entries are read. runs: calls that run a module, gradients on or off.
-    iterables: what the heads of loops and comprehensions go
-    over, by the id of the expression.
+    iterables: what the heads of loops and comprehensions go over, by the id of the expression.
     """
 
     forwards: list[Forward] = field(default_factory=list)

@@ -10,7 +10,9 @@ from memlint.facts.events import DATA
 from memlint.facts.values import Value
 
 # Methods that neither lists nor numpy's arrays have, and few other things.
-_TELLING = k.names("size dim numel detach cpu cuda unsqueeze contiguous to requires_grad_ masked_fill index_select gather")
+_TELLING = k.names(
+    "size dim numel detach cpu cuda unsqueeze contiguous to requires_grad_ masked_fill index_select gather"
+)
 _NOT_TENSORS = v.CONTAINERS | {v.ARRAY, v.NUMBER, v.STRING, v.TUPLE, v.NONE, v.MODULE, v.LOADER, v.OPTIMIZER}
 _MOVING = k.names("to cuda xpu mps")
 

@@ -289,3 +289,16 @@ class ReadsPerItem:
     reads: tuple[tuple[Span, str, str], ...]
     exact: bool
     hinder: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BroadcastSearch:
+    """A nearest-row search that compares all rows with each other at once.
+
+    call: span of the argmin. steps: spans of the statements that only lead to it. points, grid: their sources.
+    """
+
+    call: Span
+    steps: tuple[Span, ...]
+    points: str
+    grid: str

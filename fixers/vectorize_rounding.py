@@ -3,8 +3,8 @@
 Nearest neighbour: `out[:n] = grid[nearest_rows(points[:n], grid)]`, with the gradients that the loop gave. Rounding or
 clamping: `out[:n] = torch.round(points[:n])`. A loop that appends to a list becomes `out.extend(...)`: the list stays a
 list, of rows or of plain numbers. The loop's comments move above the new line. Safe where the rule proved equal values,
-unsafe elsewhere. Refused where a name that the loop sets is read later. A search of all rows at once becomes one call of
-`nearest_rows`, and the lines that only led to it go.
+unsafe elsewhere. Refused where a name that the loop sets is read later. A search of all rows at once becomes one call
+of `nearest_rows`, and the lines that only led to it go.
 """
 
 from __future__ import annotations

@@ -96,11 +96,11 @@ def _at_once(facts: FileFacts, search: BroadSearch) -> Proposal:
     return Proposal(
         message=f"this search compares every row of `{points}` with every row of `{grid}` at once: {cost}",
         place=facts.place(search.node),
-        fact=BroadcastSearch(
-            facts.span(search.node), tuple(facts.span(step) for step in search.steps), points, grid
-        ),
+        fact=BroadcastSearch(facts.span(search.node), tuple(facts.span(step) for step in search.steps), points, grid),
         evidence=(
-            facts.evidence(search.difference, "all rows meet here, and only the index of the smallest distance is kept"),
+            facts.evidence(
+                search.difference, "all rows meet here, and only the index of the smallest distance is kept"
+            ),
         ),
         conditions=() if search.needed is not None else (Open(question),),
         severity=Severity.WARNING,

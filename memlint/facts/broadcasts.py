@@ -131,7 +131,9 @@ class _Chain:
             index = inner.index
             parts = index.elements if isinstance(index, n.Sequence) and index.kind == "tuple" else [index]
             places = [at for at, part in enumerate(parts) if _is_new_axis(part)]
-            whole = all(isinstance(part, n.Slice) and _is_all(part) for at, part in enumerate(parts) if at not in places)
+            whole = all(
+                isinstance(part, n.Slice) and _is_all(part) for at, part in enumerate(parts) if at not in places
+            )
             if len(places) == 1 and whole and places[0] in (0, 1) and len(parts) <= 3:
                 return inner.value, places[0]
         del self.steps[kept:]

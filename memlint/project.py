@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from memlint.facts import frameworks
 from memlint.facts import values as v
 from memlint.facts.events import ON
+from memlint.facts.flags import Flags
 from memlint.facts.scopes import MODULE_BODY
 from memlint.facts.summary import (
     Bound,
@@ -44,6 +45,7 @@ class Project(Linked):
         self._moved: dict[str, list[Moved]] = defaultdict(list)
         self._drawn: dict[str, list[tuple[FunctionId, Drawn]]] = defaultdict(list)
         self._reading: dict[str, set[str]] = defaultdict(set)
+        self.flags = Flags(summaries)
         for summary in summaries:
             self._add(summary)
         self._aliases: dict[str, frozenset[str]] = {}

@@ -275,6 +275,12 @@ class Unevaluated:
 
 
 @dataclass(frozen=True, slots=True)
+class InvertedFlag:
+    """`~flag` of a Python bool. expression: span of the whole."""
+
+    expression: Span
+
+
 class ReadsPerItem:
     """Numbers that a loop reads out of tensors one by one.
 

@@ -11,6 +11,7 @@ from memlint.facts import nodes as n
 from memlint.facts import values as v
 from memlint.facts.ends import parameter_ends
 from memlint.facts.events import ENDLESS, ITEMS, OFF, RANGE, REPEATING, WHILE, CallSite, Draw, Shrink
+from memlint.facts.flags import declared
 from memlint.facts.kept import kept_parameters
 from memlint.rule import Spot
 
@@ -163,7 +164,10 @@ class ClassSummary:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One file. attributes: the names of all attributes that it reads."""
+    """One file. attributes: the names of all attributes that it reads.
+
+    flags: attributes that it declares as Python bools, by class. others: those under which it stores other things.
+    """
 
     path: str
     module: str
@@ -171,6 +175,8 @@ class Summary:
     classes: tuple[ClassSummary, ...]
     made: tuple[Made, ...]
     attributes: frozenset[str]
+    flags: frozenset[tuple[str, str]]
+    others: frozenset[str]
 
 
 def summarize(facts: FileFacts) -> Summary:
@@ -200,7 +206,11 @@ def summarize(facts: FileFacts) -> Summary:
         for number, scope in enumerate(facts.all_scopes())
         for index, init in enumerate(scope.events.inits)
     )
-    return Summary(facts.path, facts.names.module, functions, classes, made, frozenset(facts.attributes))
+    known = declared(facts)
+    read = frozenset(facts.attributes)
+    return Summary(
+        facts.path, facts.names.module, functions, classes, made, read, frozenset(known.flags), frozenset(known.others)
+    )
 
 
 _LARGE = frozenset({v.TENSOR, v.OUTPUT, v.MODULE, v.OPTIMIZER, v.ARRAY})

@@ -29,7 +29,7 @@ def fix(fact: ReadsPerItem, tree: Tree, options: Mapping[str, Any]) -> Edit:
     inside: dict[cst.CSTNode, cst.CSTNode] = {}
     for span, selection, name in fact.reads:
         if selection and selection not in lists:
-            lists[selection] = _free_name(selection, tree, loop, set(lists.values()))
+            lists[selection] = tree.free_name(_stem(selection), loop, lists.values())
         new = f"{lists[selection]}[{name}]" if selection else name
         inside[tree.value_at(span)] = tree.expression(new)
     for span in fact.iterables:
@@ -62,14 +62,10 @@ def _as_list(tensor: cst.BaseExpression) -> cst.BaseExpression:
     return cst.Call(cst.Attribute(flat, cst.Name("tolist")))
 
 
-def _free_name(selection: str, tree: Tree, at: cst.CSTNode, taken: set[str]) -> str:
-    """`x_list` for `x` and `self.x`, or the next one that means nothing here."""
+def _stem(selection: str) -> str:
+    """`x_list` for `x`, `self.x` and `x[:, 0]`."""
     words = [word for word in selection.partition("[")[0].split(".") if word.isidentifier()]
-    stem = f"{words[-1].lstrip('_') or 'number'}_list" if words else "number_list"
-    for name in (stem, *(f"{stem}_{number}" for number in range(2, 10))):
-        if name not in taken and tree.unknown_name(name, at):
-            return name
-    raise Refuse(f"the name `{stem}` is taken")
+    return f"{words[-1].lstrip('_') or 'number'}_list" if words else "number_list"
 
 
 class _Swap(cst.CSTTransformer):

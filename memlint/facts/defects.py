@@ -281,6 +281,7 @@ class InvertedFlag:
     expression: Span
 
 
+@dataclass(frozen=True, slots=True)
 class ReadsPerItem:
     """Numbers that a loop reads out of tensors one by one.
 
@@ -308,3 +309,20 @@ class BroadcastSearch:
     steps: tuple[Span, ...]
     points: str
     grid: str
+
+
+@dataclass(frozen=True, slots=True)
+class MadePerItem:
+    """A tensor that a loop fills entry by entry, or small tensors that it makes one by one.
+
+    form: filled | numbers | empty. loop: span of the for statement or of the comprehension.
+    node: span of the first write's target, or of the call that makes the tensor.
+    targets: span of each write's target, with the tensor's name and the sources of the indices.
+    gathered: span of the `torch.stack` or `torch.cat` around the comprehension, None where there is none.
+    """
+
+    form: str
+    loop: Span
+    node: Span
+    targets: tuple[tuple[Span, str, tuple[str, ...]], ...] = ()
+    gathered: Span | None = None

@@ -13,8 +13,7 @@ from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
 from memlint.facts import values as v
 from memlint.facts.events import CONSTANT, DATA, ENDLESS, EPOCH, STEP, STRUCTURE, HostRead
-from memlint.facts.looping import SHORT_RANGE
-from memlint.facts.passes import Pass, bound_in, is_test, passes_around, pure, written_in
+from memlint.facts.passes import Pass, bound_in, counts, is_short, is_test, passes_around, pure, written_in
 from memlint.facts.tensors import is_tensor, on_cpu
 from memlint.facts.values import Value
 
@@ -98,35 +97,10 @@ def _item_read(
 
 def _goes_on(scope: Scope, passed: Pass) -> bool:
     """Whether a loop runs for many passes, each of them to its end, and does nothing that outweighs a read."""
-    if passed.kind in _NOT_PER_ITEM or passed.leaves or _is_short(passed.iter):
+    if passed.kind in _NOT_PER_ITEM or passed.leaves or is_short(passed.iter):
         return False
     inside = passed.calls
     return not any(id(node) in inside for node in (*scope.events.runs, *scope.events.training))
-
-
-def _is_short(iterable: n.Expr) -> bool:
-    """`range(3)`, `range(min(5, count))`, `x[:5]`, `zip(x, ("a", "b"))`."""
-    if isinstance(iterable, n.Sequence):
-        return True
-    if isinstance(iterable, n.Item):
-        index = iterable.index
-        first = index.elements[0] if isinstance(index, n.Sequence) and index.elements else index
-        upper = first.upper if isinstance(first, n.Slice) else None
-        return isinstance(upper, n.Const) and isinstance(upper.value, int) and 0 <= upper.value <= SHORT_RANGE
-    if not isinstance(iterable, n.Call):
-        return False
-    name = n.dotted(iterable.func).rpartition(".")[2]
-    if name in ("range", "trange"):
-        ends = iterable.args[:2]
-        numbers = [part.value for end in ends for part in _least(end) if isinstance(part, n.Const)]
-        return any(isinstance(number, int) and 0 < number <= SHORT_RANGE for number in numbers[-1:])
-    return name in ("enumerate", "zip", "tqdm", "reversed", "list") and any(_is_short(arg) for arg in iterable.args)
-
-
-def _least(end: n.Expr) -> list[n.Expr]:
-    if isinstance(end, n.Call) and isinstance(end.func, n.Name) and end.func.id == "min":
-        return end.args
-    return [end]
 
 
 def _by_position(
@@ -137,7 +111,7 @@ def _by_position(
     if at.count(True) != 1 or not n.dotted(read.base):
         return None
     position = read.indices[at.index(True)]
-    if not isinstance(position, n.Name) or not _counts(inner, position.id):
+    if not isinstance(position, n.Name) or not counts(inner, position.id):
         return None
     bound = bound_in(inner)
     if n.root(read.base) in bound or any(isinstance(i, n.Name) and i.id in bound - {position.id} for i in read.indices):
@@ -163,22 +137,6 @@ def _by_position(
         home = outer
     certain = read.value.kind == v.TENSOR
     return home, ItemRead(read, read.base, selection, position.id, "", read.value, certain)
-
-
-def _counts(passed: Pass, name: str) -> bool:
-    """Whether a name of a loop's head counts up: `i` of `range(n)` and of `enumerate(x)`."""
-    iterable, target = passed.iter, passed.target
-    if isinstance(iterable, n.Call) and iterable.args:
-        called = n.dotted(iterable.func).rpartition(".")[2]
-        if called in ("tqdm", "track"):
-            iterable = iterable.args[0]
-    if not isinstance(iterable, n.Call):
-        return False
-    called = n.dotted(iterable.func).rpartition(".")[2]
-    if called in ("range", "trange"):
-        return isinstance(target, n.Name) and target.id == name and len(iterable.args) < 3
-    first = target.elements[0] if isinstance(target, n.Sequence) and target.elements else None
-    return called == "enumerate" and isinstance(first, n.Name) and first.id == name
 
 
 def _by_entry(facts: FileFacts, scope: Scope, read: HostRead, passed: Pass) -> tuple[Pass, ItemRead] | None:

@@ -9,7 +9,7 @@ from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
 from memlint.facts import values as v
 from memlint.facts.events import ITEMS
-from memlint.facts.looping import leaves
+from memlint.facts.looping import SHORT_RANGE, leaves
 
 _HARMLESS = frozenset({
     "int", "float", "bool", "str", "len", "range", "enumerate", "zip", "min", "max", "abs", "round", "print", "sum",
@@ -97,7 +97,7 @@ class _Walker:
                 made = Pass(stmt, stmt.target, stmt.iter, kind, _names(stmt.target), leaves(stmt.body))
                 self.statements(stmt.body, (*around, made))
                 self.statements(stmt.orelse, around)
-            elif isinstance(stmt, n.If) and around and _is_rare(stmt.test):
+            elif isinstance(stmt, n.If) and around and _is_rare(stmt.test, around[-1]):
                 self.statements(stmt.orelse, around)
             elif isinstance(stmt, n.Try):
                 self.statements([*stmt.body, *stmt.orelse, *stmt.final], around)
@@ -128,16 +128,67 @@ def _names(target: n.Expr) -> frozenset[str]:
     return frozenset(part.id for part in n.walk(target) if isinstance(part, n.Name))
 
 
-def _is_rare(test: n.Expr) -> bool:
+def _is_rare(test: n.Expr, passed: Pass) -> bool:
     """An interval, the first few passes, or a level that is on."""
     for part in n.walk(test):
         if isinstance(part, n.Compare) and len(part.rest) == 1 and part.rest[0][0] in ("LessThan", "LessThanEqual"):
             limit = part.rest[0][1]
-            if isinstance(part.left, (n.Name, n.Call)) and isinstance(limit, n.Const) and type(limit.value) is int:
+            if isinstance(limit, n.Const) and type(limit.value) is int and _grows(part.left, passed):
                 return True
         if isinstance(part, n.Attr) and part.attr == "isEnabledFor":
             return True
     return n.at_interval(test)
+
+
+def _grows(expr: n.Expr, passed: Pass) -> bool:
+    """Whether something counts the passes: the position, a counter, or the length of what they fill."""
+    if isinstance(expr, n.Call) and n.dotted(expr.func) == "len" and expr.args:
+        return n.root(expr.args[0]) not in bound_in(passed)
+    if not isinstance(expr, n.Name):
+        return False
+    body = n.statements(passed.node.body) if isinstance(passed.node, n.For) else ()
+    added = {n.dotted(stmt.target) for stmt in body if isinstance(stmt, n.Augment)}
+    return counts(passed, expr.id) or expr.id in added
+
+
+def counts(passed: Pass, name: str) -> bool:
+    """Whether a name of a loop's head counts up: `i` of `range(n)` and of `enumerate(x)`."""
+    iterable, target = passed.iter, passed.target
+    if isinstance(iterable, n.Call) and iterable.args:
+        if n.dotted(iterable.func).rpartition(".")[2] in ("tqdm", "track"):
+            iterable = iterable.args[0]
+    if not isinstance(iterable, n.Call):
+        return False
+    called = n.dotted(iterable.func).rpartition(".")[2]
+    if called in ("range", "trange"):
+        return isinstance(target, n.Name) and target.id == name and len(iterable.args) < 3
+    first = target.elements[0] if isinstance(target, n.Sequence) and target.elements else None
+    return called == "enumerate" and isinstance(first, n.Name) and first.id == name
+
+
+def is_short(iterable: n.Expr) -> bool:
+    """`range(3)`, `range(min(5, count))`, `x[:5]`, `zip(x, ("a", "b"))`."""
+    if isinstance(iterable, n.Sequence):
+        return True
+    if isinstance(iterable, n.Item):
+        index = iterable.index
+        first = index.elements[0] if isinstance(index, n.Sequence) and index.elements else index
+        upper = first.upper if isinstance(first, n.Slice) else None
+        return isinstance(upper, n.Const) and isinstance(upper.value, int) and 0 <= upper.value <= SHORT_RANGE
+    if not isinstance(iterable, n.Call):
+        return False
+    name = n.dotted(iterable.func).rpartition(".")[2]
+    if name in ("range", "trange"):
+        ends = iterable.args[:2]
+        numbers = [part.value for end in ends for part in _least(end) if isinstance(part, n.Const)]
+        return any(isinstance(number, int) and 0 < number <= SHORT_RANGE for number in numbers[-1:])
+    return name in ("enumerate", "zip", "tqdm", "reversed", "list") and any(is_short(arg) for arg in iterable.args)
+
+
+def _least(end: n.Expr) -> list[n.Expr]:
+    if isinstance(end, n.Call) and isinstance(end.func, n.Name) and end.func.id == "min":
+        return end.args
+    return [end]
 
 
 def bound_in(passed: Pass, head: bool = True) -> set[str]:

@@ -46,6 +46,8 @@ class Project(Linked):
         self._drawn: dict[str, list[tuple[FunctionId, Drawn]]] = defaultdict(list)
         self._reading: dict[str, set[str]] = defaultdict(set)
         self.flags = Flags(summaries)
+        self.checks = [(summary.path, check) for summary in summaries for check in summary.checks]
+        self.configs = [(summary.module, saved) for summary in summaries for saved in summary.configs]
         for summary in summaries:
             self._add(summary)
         self._aliases: dict[str, frozenset[str]] = {}

@@ -26,8 +26,10 @@ from memlint.conditions.grads import (
 )
 from memlint.conditions.kinds import GivenTensor, Heavy, IsModule, IsModuleAttribute, IsModuleClass, MadeAnew
 from memlint.conditions.meant import Open
-from memlint.conditions.ranges import DemandsRange
+from memlint.conditions.ranges import DemandsRange, OnlyLimited
 from memlint.conditions.running import CalledEachStep, PerStep, RunsAgain, TrainedInALoop
+from memlint.conditions.saving import SavedWithConfig
+from memlint.conditions.settings import PassesElsewhere
 from memlint.conditions.states import CutsGraphs, KeepsStateGraph, NothingResets
 
 __all__ = [
@@ -57,11 +59,14 @@ __all__ = [
     "NothingTrainsOn",
     "NothingTrims",
     "OnlyEndsRead",
+    "OnlyLimited",
     "Open",
     "PassedFlags",
+    "PassesElsewhere",
     "PerStep",
     "ReadHereOnly",
     "RunsAgain",
+    "SavedWithConfig",
     "SomeCallerPassesGraph",
     "SomeCallerWithGrad",
     "TrainedInALoop",

@@ -275,10 +275,88 @@ class Unevaluated:
 
 
 @dataclass(frozen=True, slots=True)
+class SleptForDevice:
+    """A pause in which the device is to finish or to free something.
+
+    call: span of the call of `time.sleep`. clear: span of the call behind which it stands, None where it stands before.
+    """
+
+    call: Span
+    clear: Span | None
+
+
+@dataclass(frozen=True, slots=True)
 class InvertedFlag:
     """`~flag` of a Python bool. expression: span of the whole."""
 
     expression: Span
+
+
+@dataclass(frozen=True, slots=True)
+class TestAfterClamp:
+    """A range test that a clamp before it has made pointless. clamp: span of the call. test: that of the comparison."""
+
+    clamp: Span
+    test: Span
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenLimit:
+    """A setting outside of the limits that the user declares, or a check that lets nothing within them pass.
+
+    literal: span of the value, None for a check. value: the source of the value to write, "" where none can be named.
+    relaxed: comparisons of checks that forbid the new value, with the source that lets it pass, "" where there is none.
+    elsewhere: a file whose check forbids it. together: a check that values of this file break; they go together.
+    """
+
+    literal: Span | None
+    value: str = ""
+    relaxed: tuple[tuple[Span, str], ...] = ()
+    elsewhere: str = ""
+    together: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UnvalidatedWeights:
+    """Weights that are loaded without a look at the configuration that was saved with them.
+
+    form: unchecked | late | handed-out. loaded: span of the statement that names the checkpoint, None where nothing
+    does; name: that name. entry: the key of the saved configuration. current: source of the one in use, as it is saved.
+    keys: the entries that the model was built from.
+    """
+
+    form: str
+    loaded: Span | None
+    name: str
+    entry: str
+    current: str
+    keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class UnsavedReload:
+    """A reload of a file that the save before it may not have written.
+
+    form: nothing (it returns without writing) | elsewhere (it writes under another name).
+    save, load: spans of the two calls. path: source of what is reloaded.
+    """
+
+    form: str
+    save: Span
+    load: Span
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class HiddenLimit:
+    """A limit on memory that an interval hides.
+
+    form: absorbed (it can never decide anything) | nested (it is asked only when the interval is due).
+    test: span of the comparison.
+    """
+
+    form: str
+    test: Span
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from memlint.conditions.ranges import DemandsRange
 from memlint.conditions.running import CalledEachStep, PerStep, RunsAgain, TrainedInALoop
 from memlint.conditions.saving import SavedWithConfig
 from memlint.conditions.states import CutsGraphs, KeepsStateGraph, NothingResets
+from memlint.conditions.watching import ImportedNeverCalled, NobodyMeasures
 
 __all__ = [
     "CalledEachStep",
@@ -41,6 +42,7 @@ __all__ = [
     "GivenTensor",
     "Heavy",
     "HelpersKeepGrad",
+    "ImportedNeverCalled",
     "IsModule",
     "IsModuleAttribute",
     "IsModuleClass",
@@ -49,6 +51,7 @@ __all__ = [
     "MadeSomewhere",
     "MovedLater",
     "NoTrainingReached",
+    "NobodyMeasures",
     "NotForLoss",
     "NotFrozen",
     "NothingBoundsCache",

@@ -315,3 +315,15 @@ class HiddenLimit:
 
     form: str
     test: Span
+
+
+@dataclass(frozen=True, slots=True)
+class UnwatchedStep:
+    """A training step whose memory nobody measures, or a probe that nobody calls.
+
+    form: step | loop | unused. name: of the function. place: span of the function or of the loop.
+    """
+
+    form: str
+    name: str
+    place: Span

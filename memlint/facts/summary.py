@@ -13,6 +13,7 @@ from memlint.facts.configs import config_reads, names_config, saved_configs
 from memlint.facts.ends import parameter_ends
 from memlint.facts.events import ENDLESS, ITEMS, OFF, RANGE, REPEATING, WHILE, CallSite, Draw, Shrink
 from memlint.facts.kept import kept_parameters
+from memlint.facts.probes import idle_imports, probes
 from memlint.rule import Spot
 
 FunctionId = tuple[str, str]
@@ -133,7 +134,7 @@ class ConfigSaved:
 class FunctionSummary:
     """A function, or a module's body. ends: parameters of which it reads nothing but these entries.
 
-    reads_config: the entries like `"config"` that it takes out of anything and uses.
+    reads_config: the entries like `"config"` that it takes out of anything and uses. probes: it measures memory.
     """
 
     id: FunctionId
@@ -157,6 +158,7 @@ class FunctionSummary:
     detaches: bool = False
     ends: tuple[tuple[str, frozenset[int]], ...] = ()
     reads_config: tuple[str, ...] = ()
+    probes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +179,7 @@ class ClassSummary:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One file. attributes: the names of all attributes that it reads."""
+    """One file. attributes: the names of all attributes that it reads. idle_imports: see `probes.idle_imports`."""
 
     path: str
     module: str
@@ -186,6 +188,7 @@ class Summary:
     made: tuple[Made, ...]
     attributes: frozenset[str]
     configs: tuple[ConfigSaved, ...] = ()
+    idle_imports: tuple[str, ...] = ()
 
 
 def summarize(facts: FileFacts) -> Summary:
@@ -220,7 +223,16 @@ def summarize(facts: FileFacts) -> Summary:
         ConfigSaved(saved.key, tuple(saved.weights), Spot(facts.path, numbers[id(saved.scope)], "calls", saved.site))
         for saved in saved_configs(facts)
     )
-    return Summary(facts.path, facts.names.module, functions, classes, made, frozenset(facts.attributes), configs)
+    return Summary(
+        facts.path,
+        facts.names.module,
+        functions,
+        classes,
+        made,
+        frozenset(facts.attributes),
+        configs,
+        idle_imports(facts),
+    )
 
 
 _LARGE = frozenset({v.TENSOR, v.OUTPUT, v.MODULE, v.OPTIMIZER, v.ARRAY})
@@ -274,6 +286,7 @@ def _function(facts: FileFacts, scope: Scope, number: int, rebound: frozenset[st
             (name, read) for name in sorted(events.indexed) if (read := parameter_ends(scope, name)) is not None
         ),
         reads_config=tuple(sorted(config_reads(scope))) if names_config(facts) else (),
+        probes=probes(facts, scope),
     )
 
 

@@ -77,6 +77,10 @@ class Measured:
                     if isinstance(stmt, n.Assign) and text in [n.dotted(target) for target in stmt.targets]:
                         yield from self.sources(stmt.value, depth - 1)
 
+    def is_probe(self, call: n.Call) -> bool:
+        """A probe itself."""
+        return id(call) in self._calls
+
     def is_measuring(self, call: n.Call) -> bool:
         """A probe, or a function of this file that hands one's answer back."""
         if id(call) in self._calls:

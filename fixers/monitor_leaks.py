@@ -53,7 +53,7 @@ def _guarded(fact: BlindMonitor, tree: Tree, loop: cst.BaseStatement, limit: flo
     ask = tree.line(f"{name}.ok({fact.needed})")
     made = f"{name} = {tree.helper('MemoryGuard', loop)}({limit:g})"
     above = getattr(line, "leading_lines", ())
-    both = [ask.with_changes(leading_lines=above), line.with_changes(leading_lines=())]  # type: ignore[call-arg]
+    both = [ask.with_changes(leading_lines=above), line.with_changes(leading_lines=())]
     return _before(loop, made, {line: cst.FlattenSentinel(both)}, tree, "MemoryGuard")
 
 

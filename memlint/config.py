@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from memlint import registry, suppress
+from memlint.facts.demands import Demand, demand
 from memlint.rule import Rule
 from memlint.taught import BOUNDED, GRAD_OFF, STEP, Taught, is_name
 
@@ -35,7 +36,10 @@ DEFAULT = "default"
 COMMAND_LINE = "command line"
 
 _TAUGHT = (STEP, GRAD_OFF, BOUNDED)
-KEYS = ("select", "extend-select", "ignore", "per-file-ignores", "exclude", "strict", "runtime", *_TAUGHT, "rules")
+_RULE_LISTS = ("select", "extend-select", "ignore", "fixable", "unfixable")
+KEYS = (*_RULE_LISTS, "per-file-ignores", "exclude", "strict", "runtime", *_TAUGHT, "limits", "rules")
+LIMITS_RULE = "hold-config-limits"
+"""The rule that is on by default where limits are declared: without any it has nothing to say."""
 
 # How an option's type is called in an error.
 _KINDS: dict[type, str] = {
@@ -67,16 +71,21 @@ class Selection:
         """The rules that are on after this selection. A rule's own name outweighs `all`; a tie goes to `ignore`."""
         base = before if self.select is None else frozenset()
         wanted = (self.select or ()) + self.extend_select
+        return frozenset(
+            rule
+            for rule in rules
+            if (rule in base or _weight(rule, wanted)) and not _outweighed(rule, wanted, self.ignore)
+        )
 
-        def weight(rule: str, names: tuple[str, ...]) -> int:
-            return 2 if rule in names else 1 if ALL in names else 0
 
-        chosen = set()
-        for rule in rules:
-            take, drop = weight(rule, wanted), weight(rule, self.ignore)
-            if (take or rule in base) and (not drop or take > drop):
-                chosen.add(rule)
-        return frozenset(chosen)
+def _weight(rule: str, names: tuple[str, ...]) -> int:
+    return 2 if rule in names else 1 if ALL in names else 0
+
+
+def _outweighed(rule: str, wanted: tuple[str, ...], unwanted: tuple[str, ...]) -> bool:
+    """Whether what drops a rule is at least as strong as what takes it: its own name outweighs `all`."""
+    drop = _weight(rule, unwanted)
+    return drop > 0 and drop >= _weight(rule, wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +102,11 @@ class Overrides:
 class Settings:
     """The settings for the files of one directory.
 
+    fixable, unfixable: whose fixes may be shown and made.
     per_file_ignores: (folder that the pattern starts from, pattern, rule names).
     exclude: (folder that the patterns start from, patterns); what is excluded by default is not listed.
     taught: functions and containers that the user has listed by name.
+    limits: what the user declares of settings of the program.
     rules: what the user set, by rule and option.
     origins: where each setting comes from, by its dotted key.
     """
@@ -103,11 +114,14 @@ class Settings:
     select: tuple[str, ...] | None = None
     extend_select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
+    fixable: tuple[str, ...] = (ALL,)
+    unfixable: tuple[str, ...] = ()
     per_file_ignores: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
     exclude: tuple[tuple[str, tuple[str, ...]], ...] = ()
     strict: bool = False
     runtime: str = "import"
     taught: Taught = field(default_factory=Taught)
+    limits: tuple[Demand, ...] = ()
     rules: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     command_line: Selection = Selection()
     origins: Mapping[str, str] = field(default_factory=dict)
@@ -115,7 +129,7 @@ class Settings:
     def selected(self) -> frozenset[str]:
         """The names of the rules that are on, whatever the file."""
         rules = all_rules()
-        default = frozenset(name for name, rule in rules.items() if rule.default)
+        default = frozenset(name for name, rule in rules.items() if rule.default or self.limits and name == LIMITS_RULE)
         configured = Selection(self.select, self.extend_select, self.ignore).apply(default, rules)
         return self.command_line.apply(configured, rules)
 
@@ -126,6 +140,14 @@ class Settings:
             if matches(folder, pattern, path):
                 names = names - frozenset(names if ALL in ignored else ignored)
         return names
+
+    def keeps_from_fixing(self, rule: str) -> str | None:
+        """Why a rule's fix may not be shown nor made; None where it may."""
+        if not _weight(rule, self.fixable):
+            return f'it is not listed under "fixable" in {self.origins.get("fixable", DEFAULT)}'
+        if _outweighed(rule, self.fixable, self.unfixable):
+            return f'its fix is switched off by "unfixable" in {self.origins.get("unfixable", DEFAULT)}'
+        return None
 
     def options(self, rule: str) -> Mapping[str, Any]:
         """A rule's options: its defaults, and over them what the user set."""
@@ -255,7 +277,7 @@ def _checked(table: Any, shown: str, folder: str) -> Iterator[tuple[Key, Any]]:
     for key, value in _table(table, here).items():
         if key not in KEYS:
             raise ConfigError(f'{here} unknown key "{key}"{nearest(key, KEYS)}')
-        if key in ("select", "extend-select", "ignore"):
+        if key in _RULE_LISTS:
             yield (key,), check_names(_strings(value, f'{here} "{key}"'), f'{here} "{key}":')
         elif key == "per-file-ignores":
             for pattern, names in _table(value, f'{here} "{key}"').items():
@@ -275,6 +297,9 @@ def _checked(table: Any, shown: str, folder: str) -> Iterator[tuple[Key, Any]]:
                         f'{here} "{key}": not a dotted name, with or without a "*" at its end: {_shown(name)}'
                     )
             yield (key,), names
+        elif key == "limits":
+            for name, text in _table(value, f'{here} "{key}"').items():
+                yield (key, name), check_limit(name, text, f'{shown}: [tool.memlint.limits] "{name}"')
         elif key == "strict":
             if not isinstance(value, bool):
                 raise ConfigError(f'{here} "strict" must be true or false, not {_shown(value)}')
@@ -310,6 +335,18 @@ def _fits(value: Any, default: Any) -> bool:
     if isinstance(default, float):
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     return type(value) is type(default)
+
+
+def check_limit(name: str, text: Any, where: str) -> Demand:
+    """A condition such as `<= 50000`, `>= 0, < 5` or `== false` for a setting, with or without a class before it."""
+    if not is_name(name) or name.endswith("*"):
+        raise ConfigError(f"{where}: not the name of a setting, with or without its class")
+    if not isinstance(text, str):
+        raise ConfigError(f'{where} must be a condition such as "<= 50000", not {_shown(text)}')
+    found = demand(name, text)
+    if found is None:
+        raise ConfigError(f'{where}: not a condition such as "<= 50000", ">= 0, < 5" or "== false": {_shown(text)}')
+    return found
 
 
 def check_runtime(value: Any, where: str) -> str:
@@ -358,6 +395,7 @@ def _settings(layer: Layer, overrides: Overrides) -> Settings:
         exclude.append((os.getcwd(), overrides.exclude))
     rules: dict[str, dict[str, Any]] = {}
     ignores = []
+    limits = tuple(value for key, (value, _) in layer.items() if key[0] == "limits")
     for key, (value, _) in layer.items():
         if key[0] == "rules":
             rules.setdefault(key[1], {})[key[2]] = value
@@ -367,11 +405,14 @@ def _settings(layer: Layer, overrides: Overrides) -> Settings:
         select=get("select", None),
         extend_select=get("extend-select", ()),
         ignore=get("ignore", ()),
+        fixable=get("fixable", (ALL,)),
+        unfixable=get("unfixable", ()),
         per_file_ignores=tuple(ignores),
         exclude=tuple(exclude),
         strict=overrides.strict if overrides.strict is not None else get("strict", False),
         runtime=overrides.runtime if overrides.runtime is not None else get("runtime", "import"),
         taught=Taught(*(get(key, ()) for key in _TAUGHT)),
+        limits=limits,
         rules=rules,
         command_line=overrides.selection,
         origins=origins,

@@ -104,6 +104,8 @@ def _rows(settings: Settings) -> Iterator[tuple[str, Any, str]]:
     yield "ignore", list(settings.ignore), origin("ignore")
     if said.ignore:
         yield "ignore", list(said.ignore), COMMAND_LINE
+    yield "fixable", list(settings.fixable), origin("fixable")
+    yield "unfixable", list(settings.unfixable), origin("unfixable")
     for _, pattern, names in settings.per_file_ignores:
         yield f'per-file-ignores."{pattern}"', list(names), origin(f"per-file-ignores.{pattern}")
     for _, patterns in settings.exclude:
@@ -112,6 +114,9 @@ def _rows(settings: Settings) -> Iterator[tuple[str, Any, str]]:
     yield "runtime", settings.runtime, origin("runtime")
     for key, names in settings.taught.lists().items():
         yield key, list(names), origin(key)
+    for limit in settings.limits:
+        key = f'"{limit.key}"' if "." in limit.key else limit.key
+        yield f"limits.{key}", limit.text, origin(f"limits.{limit.key}")
     for name, rule in all_rules().items():
         for option, value in {**rule.options, **settings.rules.get(name, {})}.items():
             key = f"rules.{name}.{option}"

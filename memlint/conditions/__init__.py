@@ -10,6 +10,7 @@ from memlint.conditions.containers import (
     OnlyEndsRead,
     ReadHereOnly,
 )
+from memlint.conditions.flags import IsFlag, PassedFlags
 from memlint.conditions.grads import (
     CalleeKeeps,
     CalleeKeepsGrad,
@@ -25,9 +26,10 @@ from memlint.conditions.grads import (
 )
 from memlint.conditions.kinds import GivenTensor, Heavy, IsModule, IsModuleAttribute, IsModuleClass, MadeAnew
 from memlint.conditions.meant import Open
-from memlint.conditions.ranges import DemandsRange
+from memlint.conditions.ranges import DemandsRange, OnlyLimited
 from memlint.conditions.running import CalledEachStep, PerStep, RunsAgain, TrainedInALoop
 from memlint.conditions.saving import SavedWithConfig
+from memlint.conditions.settings import PassesElsewhere
 from memlint.conditions.states import CutsGraphs, KeepsStateGraph, NothingResets
 from memlint.conditions.watching import ImportedNeverCalled, NobodyMeasures
 
@@ -43,6 +45,7 @@ __all__ = [
     "Heavy",
     "HelpersKeepGrad",
     "ImportedNeverCalled",
+    "IsFlag",
     "IsModule",
     "IsModuleAttribute",
     "IsModuleClass",
@@ -59,7 +62,10 @@ __all__ = [
     "NothingTrainsOn",
     "NothingTrims",
     "OnlyEndsRead",
+    "OnlyLimited",
     "Open",
+    "PassedFlags",
+    "PassesElsewhere",
     "PerStep",
     "ReadHereOnly",
     "RunsAgain",

@@ -275,6 +275,48 @@ class Unevaluated:
 
 
 @dataclass(frozen=True, slots=True)
+class SleptForDevice:
+    """A pause in which the device is to finish or to free something.
+
+    call: span of the call of `time.sleep`. clear: span of the call behind which it stands, None where it stands before.
+    """
+
+    call: Span
+    clear: Span | None
+
+
+@dataclass(frozen=True, slots=True)
+class InvertedFlag:
+    """`~flag` of a Python bool. expression: span of the whole."""
+
+    expression: Span
+
+
+@dataclass(frozen=True, slots=True)
+class TestAfterClamp:
+    """A range test that a clamp before it has made pointless. clamp: span of the call. test: that of the comparison."""
+
+    clamp: Span
+    test: Span
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenLimit:
+    """A setting outside of the limits that the user declares, or a check that lets nothing within them pass.
+
+    literal: span of the value, None for a check. value: the source of the value to write, "" where none can be named.
+    relaxed: comparisons of checks that forbid the new value, with the source that lets it pass, "" where there is none.
+    elsewhere: a file whose check forbids it. together: a check that values of this file break; they go together.
+    """
+
+    literal: Span | None
+    value: str = ""
+    relaxed: tuple[tuple[Span, str], ...] = ()
+    elsewhere: str = ""
+    together: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class UnvalidatedWeights:
     """Weights that are loaded without a look at the configuration that was saved with them.
 

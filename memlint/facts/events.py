@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from memlint.facts import nodes as n
+from memlint.facts.limits import Bound, Limits
 from memlint.facts.values import Value
 
 # Loop kinds. `step`: runs a training or simulation step; `data`: over batches; `epoch`: around either of these.
@@ -232,6 +233,32 @@ class Contract:
 
 
 @dataclass(slots=True, eq=False)
+class Clamp:
+    """A call that limits a value, with its bounds."""
+
+    node: n.Call
+    low: Bound
+    high: Bound
+
+
+@dataclass(slots=True, eq=False)
+class RangeCheck:
+    """A comparison of a value that a clamp has limited, or of a parameter as the caller gave it, with a bound.
+
+    limits: those of the value; None where a loop's second reading has shown that it has none.
+    """
+
+    node: n.Compare
+    subject: n.Expr
+    op: str
+    bound: float | str
+    limits: Limits | None
+    parameter: str
+    absolute: bool
+    stmt: Any
+
+
+@dataclass(slots=True, eq=False)
 class Events:
     """All of it, in source order. indexed: the parameters of which single entries are read."""
 
@@ -250,6 +277,8 @@ class Events:
     sums: list[Sum] = field(default_factory=list)
     contracts: list[Contract] = field(default_factory=list)
     sums_passed: list[SumPassed] = field(default_factory=list)
+    clamps: list[Clamp] = field(default_factory=list)
+    range_checks: list[RangeCheck] = field(default_factory=list)
     hooks: list[str] = field(default_factory=list)
     loops: list[Loop] = field(default_factory=list)
     indexed: set[str] = field(default_factory=set)

@@ -259,7 +259,7 @@ class Methods(Library):
         if method in ("requires_grad_", "retain_grad"):
             return tensor.but(grad=v.ATTACHED)
         if method in ("max", "min", "sort", "topk", "median", "mode", "kthvalue") and args:
-            return Value(v.TUPLE, parts=(tensor, tensor.detached().but(integral=True)))
+            return Value(v.TUPLE, parts=(tensor, tensor.detached().but(integral=True, limits=None)))
         if method in ("narrow", "select") and isinstance(expr.func, n.Attr):
             return tensor.but(view=self.file.text(expr.func.value))
         if method in ("chunk", "split", "unbind"):

@@ -27,6 +27,7 @@ from memlint.facts.events import (
     SumPassed,
     Use,
 )
+from memlint.facts.limits import CLAMPING
 from memlint.facts.scopes import Scope
 from memlint.facts.values import Value
 
@@ -46,6 +47,7 @@ class Recorder:
         self.guards: list[n.Expr] = []
         self.stmt: Any = None
         self._seen: dict[Any, Any] = {}
+        self.clamps = file.mentions(*CLAMPING)
 
     def eval(self, expr: n.Expr) -> Value:
         raise NotImplementedError

@@ -10,9 +10,12 @@ from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts import values as v
 from memlint.facts.configs import config_reads, names_config, saved_configs
+from memlint.facts.demands import Plain, checks_of
 from memlint.facts.ends import parameter_ends
 from memlint.facts.events import ENDLESS, ITEMS, OFF, RANGE, REPEATING, WHILE, CallSite, Draw, Shrink
+from memlint.facts.flags import declared
 from memlint.facts.kept import kept_parameters
+from memlint.facts.limits import in_numbers
 from memlint.facts.probes import idle_imports, probes
 from memlint.rule import Spot
 
@@ -25,7 +28,7 @@ class Argument:
     """What is passed: its kind, the identity of the container or parameter that it is, whether it carries a graph.
 
     frozen: a module none of whose parameters needs gradients. of: the class of an object, with "[]" for a container of
-    such. made_here: the calling function made the object itself.
+    such. made_here: the calling function made the object itself. limits: the range that a clamp has left, in numbers.
     """
 
     kind: str
@@ -34,6 +37,7 @@ class Argument:
     frozen: bool = False
     of: str = ""
     made_here: bool = False
+    limits: tuple[float | None, float | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +183,12 @@ class ClassSummary:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One file. attributes: the names of all attributes that it reads. idle_imports: see `probes.idle_imports`."""
+    """One file. attributes: the names of all attributes that it reads.
+
+    flags: attributes that it declares as Python bools, by class. others: those under which it stores other things.
+    checks: what it demands itself of the settings for which the user has declared limits: name, sign, bound.
+    idle_imports: see `probes.idle_imports`.
+    """
 
     path: str
     module: str
@@ -187,6 +196,9 @@ class Summary:
     classes: tuple[ClassSummary, ...]
     made: tuple[Made, ...]
     attributes: frozenset[str]
+    flags: frozenset[tuple[str, str]]
+    others: frozenset[str]
+    checks: tuple[tuple[str, str, Plain], ...] = ()
     configs: tuple[ConfigSaved, ...] = ()
     idle_imports: tuple[str, ...] = ()
 
@@ -218,21 +230,19 @@ def summarize(facts: FileFacts) -> Summary:
         for number, scope in enumerate(facts.all_scopes())
         for index, init in enumerate(scope.events.inits)
     )
+    known = declared(facts)
+    read = frozenset(facts.attributes)
+    flags, others = frozenset(known.flags), frozenset(known.others)
+    checks = tuple(checks_of(facts))
     numbers = {id(scope): number for number, scope in enumerate(facts.all_scopes())}
     configs = tuple(
         ConfigSaved(saved.key, tuple(saved.weights), Spot(facts.path, numbers[id(saved.scope)], "calls", saved.site))
         for saved in saved_configs(facts)
     )
     return Summary(
-        facts.path,
-        facts.names.module,
-        functions,
-        classes,
-        made,
-        frozenset(facts.attributes),
-        configs,
+        facts.path, facts.names.module, functions, classes, made, read, flags, others, checks, configs,
         idle_imports(facts),
-    )
+    )  # fmt: skip
 
 
 _LARGE = frozenset({v.TENSOR, v.OUTPUT, v.MODULE, v.OPTIMIZER, v.ARRAY})
@@ -343,7 +353,8 @@ def _passed(value: v.Value, made: str) -> Argument:
     if not of and value.kind in v.CONTAINERS and value.item is not None:
         of = v.class_of(value.item)
         of = f"{of}[]" if of else ""
-    return _argument(value.kind, value.holder, v.attached(value), value.frozen, of, value.holder.startswith(made))
+    mine, limits = value.holder.startswith(made), in_numbers(value.limits)
+    return _argument(value.kind, value.holder, v.attached(value), value.frozen, of, mine, limits)
 
 
 def _is_over(loop: n.Stmt, site: CallSite) -> bool:
@@ -357,8 +368,9 @@ _SWITCH_NAMES = frozenset(path.rpartition(".")[2] for path in _SWITCHES)
 
 
 @functools.lru_cache(maxsize=4096)
-def _argument(kind: str, holder: str, attached: bool, frozen: bool, of: str, made_here: bool) -> Argument:
-    return Argument(kind, holder, attached, frozen, of, made_here)  # most are the same few
+def _argument(kind: str, holder: str, attached: bool, frozen: bool, of: str, made_here: bool,
+              limits: tuple[float | None, float | None] | None) -> Argument:  # fmt: skip
+    return Argument(kind, holder, attached, frozen, of, made_here, limits)  # most are the same few
 
 
 def _switches(facts: FileFacts, scope: Scope) -> bool:

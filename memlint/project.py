@@ -13,8 +13,8 @@ from typing import TypeVar
 from memlint.facts import frameworks
 from memlint.facts import knowledge as k
 from memlint.facts import values as v
+from memlint.facts.attributes import Attributes
 from memlint.facts.events import ON
-from memlint.facts.flags import Flags
 from memlint.facts.scopes import MODULE_BODY
 from memlint.facts.summary import (
     Argument,
@@ -73,8 +73,7 @@ class Project:
         self._reading: dict[str, set[str]] = defaultdict(set)
         self._families: dict[str, list[str]] = {}
         self._modules = {summary.module for summary in summaries}
-        self.flags = Flags(summaries)
-        self.checks = [(summary.path, check) for summary in summaries for check in summary.checks]
+        self.attributes = Attributes(summaries)
         for summary in summaries:
             self._add(summary)
         self.callers: dict[FunctionId, list[Caller]] = defaultdict(list)

@@ -30,6 +30,7 @@ from memlint.conditions.ranges import DemandsRange, OnlyLimited
 from memlint.conditions.running import CalledEachStep, PerStep, RunsAgain, TrainedInALoop
 from memlint.conditions.settings import PassesElsewhere
 from memlint.conditions.states import CutsGraphs, KeepsStateGraph, NothingResets
+from memlint.conditions.unused import NobodyElseReads, NobodyPasses, NobodyReads
 
 __all__ = [
     "CalledEachStep",
@@ -51,6 +52,9 @@ __all__ = [
     "MadeSomewhere",
     "MovedLater",
     "NoTrainingReached",
+    "NobodyElseReads",
+    "NobodyPasses",
+    "NobodyReads",
     "NotForLoss",
     "NotFrozen",
     "NothingBoundsCache",

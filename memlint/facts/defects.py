@@ -303,3 +303,11 @@ class BrokenLimit:
     relaxed: tuple[tuple[Span, str], ...] = ()
     elsewhere: str = ""
     together: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DeadState:
+    """State that nothing uses. what: submodule, history or argument. statement: span of where it is made or tested."""
+
+    what: str
+    statement: Span

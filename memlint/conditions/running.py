@@ -66,9 +66,12 @@ class CalledEachStep:
         """Refuted where no such loop is known: a function that runs once per epoch may clear what it likes."""
         todo, seen = [self.function], {self.function}
         while todo:
-            for caller in project.callers.get(todo.pop(), ()):
-                trains = project.functions[caller.function].trains
-                if caller.sure and caller.call.repeats and trains:
+            function = todo.pop()
+            for caller in project.callers.get(function, ()):
+                trains = caller.call.repeats and project.functions[caller.function].trains
+                if function == self.function:  # a training step itself, also where its loop can't be told to be one
+                    trains |= (caller.call.repeats or caller.call.items) and project.functions[function].steps
+                if caller.sure and trains:
                     return holds(Reason(caller.call.spot, "called in a training loop here"))
                 quiet = not any(call.loops or call.repeats for call in project.functions[caller.function].calls)
                 if caller.sure and quiet and caller.function not in seen:

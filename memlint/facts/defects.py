@@ -275,6 +275,17 @@ class Unevaluated:
 
 
 @dataclass(frozen=True, slots=True)
+class SleptForDevice:
+    """A pause in which the device is to finish or to free something.
+
+    call: span of the call of `time.sleep`. clear: span of the call behind which it stands, None where it stands before.
+    """
+
+    call: Span
+    clear: Span | None
+
+
+@dataclass(frozen=True, slots=True)
 class InvertedFlag:
     """`~flag` of a Python bool. expression: span of the whole."""
 

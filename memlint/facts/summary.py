@@ -25,13 +25,16 @@ FunctionId = tuple[str, str]
 class Argument:
     """What is passed: its kind, the identity of the container or parameter that it is, whether it carries a graph.
 
-    frozen: a module none of whose parameters needs gradients. limits: the range that a clamp has left, in numbers.
+    frozen: a module none of whose parameters needs gradients. of: the class of an object, with "[]" for a container of
+    such. made_here: the calling function made the object itself. limits: the range that a clamp has left, in numbers.
     """
 
     kind: str
     holder: str
     attached: bool = False
     frozen: bool = False
+    of: str = ""
+    made_here: bool = False
     limits: tuple[float | None, float | None] | None = None
 
 
@@ -43,6 +46,7 @@ class Call:
     items: in a loop over items none of which is what the call is made on.
     endless: in a loop that never ends. made_here: on an object that the calling function made itself.
     again: in a step, data or endless loop around which the object that it is made on was made.
+    given: the identity of the parameter that it is made on.
     """
 
     name: str
@@ -60,6 +64,7 @@ class Call:
     spot: Spot
     args: tuple[Argument, ...]
     keywords: tuple[tuple[str, Argument], ...]
+    given: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +249,11 @@ def _function(facts: FileFacts, scope: Scope, number: int, rebound: frozenset[st
         owner=scope.owner.name if scope.owner is not None else "",
         params=tuple(scope.params),
         spot=spot("function", 0),
-        calls=tuple(_call(s, spot("calls", i), rebound) for i, s in enumerate(events.calls) if _matters(s)),
+        calls=tuple(
+            _call(s, spot("calls", i), rebound, f"made:{scope.qualname}:")
+            for i, s in enumerate(events.calls)
+            if _matters(s)
+        ),
         bounds=tuple(
             Bound(s.holder, "init" if _makes(scope, s) else s.how, spot("shrinks", i))
             for i, s in enumerate(events.shrinks)
@@ -297,7 +306,7 @@ def _matters(site: CallSite) -> bool:
     return bool(site.name) and not site.path.startswith(("torch.", "numpy.", "os.", "math."))
 
 
-def _call(site: CallSite, spot: Spot, rebound: frozenset[str]) -> Call:
+def _call(site: CallSite, spot: Spot, rebound: frozenset[str], made: str) -> Call:
     return Call(
         name=site.name.rpartition(".")[2],
         path=site.path,
@@ -312,14 +321,20 @@ def _call(site: CallSite, spot: Spot, rebound: frozenset[str]) -> Call:
         loops=any(loop.kind in (RANGE, WHILE) for loop in site.loops),
         items=any(loop.kind == ITEMS and not _is_over(loop.node, site) for loop in site.loops),
         spot=spot,
-        args=tuple([_argument(a.kind, a.holder, v.attached(a), a.frozen, in_numbers(a.limits)) for a in site.args]),
-        keywords=tuple(
-            [
-                (name, _argument(a.kind, a.holder, v.attached(a), a.frozen, in_numbers(a.limits)))
-                for name, a in site.keywords
-            ]
-        ),
+        args=tuple([_passed(a, made) for a in site.args]),
+        keywords=tuple([(name, _passed(a, made)) for name, a in site.keywords]),
+        given=site.given,
     )
+
+
+def _passed(value: v.Value, made: str) -> Argument:
+    """made: what the holders of all objects begin with that the calling function made."""
+    of = v.class_of(value)
+    if not of and value.kind in v.CONTAINERS and value.item is not None:
+        of = v.class_of(value.item)
+        of = f"{of}[]" if of else ""
+    mine, limits = value.holder.startswith(made), in_numbers(value.limits)
+    return _argument(value.kind, value.holder, v.attached(value), value.frozen, of, mine, limits)
 
 
 def _is_over(loop: n.Stmt, site: CallSite) -> bool:
@@ -333,10 +348,9 @@ _SWITCH_NAMES = frozenset(path.rpartition(".")[2] for path in _SWITCHES)
 
 
 @functools.lru_cache(maxsize=4096)
-def _argument(
-    kind: str, holder: str, attached: bool, frozen: bool, limits: tuple[float | None, float | None] | None
-) -> Argument:
-    return Argument(kind, holder, attached, frozen, limits)  # most are the same few
+def _argument(kind: str, holder: str, attached: bool, frozen: bool, of: str, made_here: bool,
+              limits: tuple[float | None, float | None] | None) -> Argument:  # fmt: skip
+    return Argument(kind, holder, attached, frozen, of, made_here, limits)  # most are the same few
 
 
 def _switches(facts: FileFacts, scope: Scope) -> bool:

@@ -61,7 +61,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from memlint.conditions import IsModuleClass, NobodyElseReads, NobodyPasses, NobodyReads, Open
+from memlint.conditions import NobodyElseReads, NobodyPasses, NobodyReads, Open
 from memlint.facts import FileFacts
 from memlint.facts.dead import ARGUMENT, HISTORY, SUBMODULE, Dead, dead_state
 from memlint.facts.defects import DeadState
@@ -100,6 +100,4 @@ def _conditions(facts: FileFacts, found: Dead) -> Iterator[Condition]:
         if not found.private:
             yield Open(f"whether code outside of the checked files fills `{found.name}`")
     else:
-        yield NobodyReads(found.owner, found.name)
-        if found.path:
-            yield IsModuleClass(found.path, "", "", strict=True)
+        yield NobodyReads(found.owner, found.name, found.path)

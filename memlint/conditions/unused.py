@@ -13,13 +13,22 @@ _KNOWN = ("pytorch_lightning.", "lightning.")
 
 @dataclass(frozen=True, slots=True)
 class NobodyReads:
-    """No file reads an attribute: not of `self` in the class, its bases or subclasses, and not of any other object."""
+    """No file reads an attribute: not of `self` in the class, its bases or subclasses, and not of any other object.
+
+    path: of the class of what is stored, where it is in another file: it is to be a module with parameters.
+    """
 
     owner: str
     attribute: str
+    path: str = ""
 
     def settle(self, project: Project) -> Answer:
         """Refuted by any read, and by a base class that nobody has seen, which may read it."""
+        if self.path:
+            name = self.path.rpartition(".")[2]
+            found = project.classes.get(name, [])
+            if len(found) != 1 or found[0].frozen or not project.is_module(name):
+                return REFUTED
         unseen = [base for base in project.unseen_bases(self.owner) if not base.startswith(_KNOWN)]
         if self.attribute in project.attributes.read or unseen:
             return REFUTED

@@ -17,6 +17,9 @@ from memlint.facts.tracing import Uses
 SUBMODULE, HISTORY, ARGUMENT = "submodule", "history", "argument"
 
 _FRAMEWORKS = ("torch.nn.Module", "pytorch_lightning.", "lightning.")
+_NEUTRAL = frozenset({"torch.nn.Module", "torch.utils.data.Dataset", "torch.utils.data.IterableDataset"})
+"""Bases in torch that read no lists of their own which a subclass makes; an optimizer does."""
+
 _WALKING = frozenset({"children", "named_children", "_modules", "__dict__"})
 _EMPTY = frozenset({"list", "dict", "set", "deque", "defaultdict", "OrderedDict"})
 _LOOKING = frozenset({"get", "items", "keys", "values", "copy", "index", "count"})
@@ -54,7 +57,8 @@ def dead_state(facts: FileFacts) -> Iterator[Dead]:
             continue
         if "forward" in cls.methods and cls.is_module(facts.classes) and _bases_known(cls, facts):
             yield from _submodules(facts, cls, made)
-        yield from _histories(facts, cls, made)
+        if all(base in _NEUTRAL or not base.startswith("torch.") for base in cls.bases):
+            yield from _histories(facts, cls, made)
     for scope in facts.scopes:
         yield from _arguments(facts, scope)
 

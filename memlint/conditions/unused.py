@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from memlint.facts import values as v
 from memlint.facts.summary import FunctionId
 from memlint.project import REFUTED, Project, holds, unknown
 from memlint.rule import Answer, Reason
@@ -27,7 +28,8 @@ class NobodyReads:
         if self.path:
             name = self.path.rpartition(".")[2]
             found = project.classes.get(name, [])
-            if len(found) != 1 or found[0].frozen or not project.is_module(name):
+            holds_modules = any(kind == v.MODULE for cls in found for _, kind in cls.kinds)
+            if len(found) != 1 or found[0].frozen or not holds_modules or not project.is_module(name):
                 return REFUTED
         unseen = [base for base in project.unseen_bases(self.owner) if not base.startswith(_KNOWN)]
         if self.attribute in project.attributes.read or unseen:

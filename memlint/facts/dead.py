@@ -12,6 +12,7 @@ from typing import Any
 from memlint.facts import Class_, FileFacts, Scope
 from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
+from memlint.facts import values as v
 from memlint.facts.tracing import Uses
 
 SUBMODULE, HISTORY, ARGUMENT = "submodule", "history", "argument"
@@ -146,8 +147,16 @@ def _module_made(facts: FileFacts, value: n.Expr) -> str | None:
         return ""
     cls = facts.classes.get(last)
     if cls is not None:
-        return "" if cls.is_module(facts.classes) and not cls.without_parameters(facts.names) else None
+        return "" if cls.is_module(facts.classes) and _has_parameters(facts, cls) else None
     return path if last[:1].isupper() and not path.startswith("torch.") else None
+
+
+def _has_parameters(facts: FileFacts, cls: Class_) -> bool:
+    """Whether a class of the file is known to keep a parameter, or a module that has some."""
+    if any(value.kind == v.MODULE and not value.frozen for value in cls.attributes.values()):
+        return True
+    calls = (e for method in cls.methods.values() for e in method.every() if isinstance(e, n.Call))
+    return any(facts.names.path(n.dotted(call.func)).endswith("nn.Parameter") for call in calls)
 
 
 _BARE = frozenset({"Parameter", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict", "Module"})
@@ -210,8 +219,8 @@ def _only_looks(facts: FileFacts, scope: Scope, node: n.Attr) -> bool:
         return True
     stmt = uses.owners.get(id(node))
     if isinstance(stmt, n.For) and stmt.iter is node:
-        called = {n.root(e.func) for e in n.every(stmt.body) if isinstance(e, n.Call)}
-        return not called & n.mentioned(stmt.target)
+        roots = {n.root(e.func) for e in n.every(stmt.body) if isinstance(e, n.Call)}
+        return roots.isdisjoint(n.mentioned(stmt.target))
     return isinstance(stmt, (n.If, n.While))
 
 
@@ -267,13 +276,13 @@ def _is_rebound(scope: Scope, name: str) -> bool:
     return False
 
 
-def _only_under(facts: FileFacts, scope: Scope, branches: list[n.Stmt]) -> list[str]:
+def _only_under(facts: FileFacts, scope: Scope, branches: list[n.If]) -> list[str]:
     """The submodules of the class that only these branches run."""
     cls = scope.owner
     made = cls.methods.get("__init__") if cls is not None else None
     if cls is None or made is None or not cls.is_module(facts.classes) or not _bases_known(cls, facts):
         return []
-    inside = {id(e) for branch in branches if isinstance(branch, n.If) for e in n.every(branch.body)}
+    inside = {id(e) for branch in branches for e in n.every(branch.body)}
     found = []
     for name, stmt in _own_stores(made):
         if _module_made(facts, stmt.value) != "":

@@ -271,6 +271,11 @@ def test_settings_that_it_leaves_alone(run: Run, write: Write, old: bytes, messa
     assert not Path(HOOKS).exists()
 
 
+def test_other_commands_do_not_wait_for_yaml() -> None:
+    code = "import sys; from memlint.cli import main; main(['check', '-q', '.']); assert 'yaml' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+
 def test_a_folder_that_is_not_there(run: Run) -> None:
     assert run("init", "nope") == Result(2, "", "memlint: error: nope: no such file or directory\n")
 

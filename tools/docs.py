@@ -25,6 +25,9 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 CONFIG = "zensical.toml"
 
+# Links from `docs/` to other files of the checkout, which the site does not have.
+_OUTSIDE = re.compile(r"(?<!!)\[([^\]]*)\]\(\.\./[^)]*\)")
+
 
 def build(folder: Path) -> str:
     """Put the pages together in a folder and build the site there, strictly; what the generator said."""
@@ -40,6 +43,8 @@ def assemble(folder: Path) -> None:
     """Write all pages below `folder/docs`, and the generator's settings beside it."""
     shutil.rmtree(folder / "docs", ignore_errors=True)
     shutil.copytree(DOCS, folder / "docs", ignore=shutil.ignore_patterns(CONFIG))
+    for path in (folder / "docs").glob("*.md"):
+        path.write_text(_OUTSIDE.sub(r"\1", path.read_text(encoding="utf-8")), encoding="utf-8")
     for name, text in pages().items():
         path = folder / "docs" / name
         path.parent.mkdir(exist_ok=True)

@@ -27,10 +27,11 @@ from memlint.conditions.grads import (
 from memlint.conditions.kinds import GivenTensor, Heavy, IsModule, IsModuleAttribute, IsModuleClass, MadeAnew
 from memlint.conditions.meant import Open
 from memlint.conditions.ranges import DemandsRange, OnlyLimited
-from memlint.conditions.running import CalledEachStep, PerStep, RunsAgain, TrainedInALoop
+from memlint.conditions.running import CalledEachStep, PerStep, RunsAgain, RunsInEveryStep, TrainedInALoop
 from memlint.conditions.saving import SavedWithConfig
 from memlint.conditions.settings import PassesElsewhere
 from memlint.conditions.states import CutsGraphs, KeepsStateGraph, NothingResets
+from memlint.conditions.watching import ImportedNeverCalled, NobodyMeasures
 
 __all__ = [
     "CalledEachStep",
@@ -43,6 +44,7 @@ __all__ = [
     "GivenTensor",
     "Heavy",
     "HelpersKeepGrad",
+    "ImportedNeverCalled",
     "IsFlag",
     "IsModule",
     "IsModuleAttribute",
@@ -52,6 +54,7 @@ __all__ = [
     "MadeSomewhere",
     "MovedLater",
     "NoTrainingReached",
+    "NobodyMeasures",
     "NotForLoss",
     "NotFrozen",
     "NothingBoundsCache",
@@ -66,6 +69,7 @@ __all__ = [
     "PerStep",
     "ReadHereOnly",
     "RunsAgain",
+    "RunsInEveryStep",
     "SavedWithConfig",
     "SomeCallerPassesGraph",
     "SomeCallerWithGrad",

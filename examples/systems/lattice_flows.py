@@ -72,18 +72,15 @@ class Lattice:
 
     def place(self, energies: torch.Tensor) -> torch.Tensor:
         """Start positions [batch, 3] in the middle plane, one cell after the other."""
-        config = self.config
-        starts = []
-        for i in range(len(energies)):
-            x = i % config.width
-            y = i // config.width % config.height
-            # One small tensor for each flow.
-            starts.append(torch.tensor([x, y, config.depth // 2], dtype=torch.float32, device=self.device))
+        config, middle = self.config, self.config.depth // 2
+        cells = [(i % config.width, i // config.width % config.height) for i in range(len(energies))]
+        # One small tensor for each flow, each copied to the device by itself.
+        starts = torch.stack([torch.tensor([x, y, middle], dtype=torch.float32, device=self.device) for x, y in cells])
+        for i, (x, y) in enumerate(cells):
             # The text is made whether anybody logs it or not, and waits for the device.
             logger.debug(f"flow {i} starts at ({x}, {y}) with energy {energies[i].item():.4f}")
-        cells = torch.stack(starts)
         size = torch.tensor([config.width, config.height, config.depth], device=self.device)
-        return (cells + 0.5) / size * 2.0 - 1.0
+        return (starts + 0.5) / size * 2.0 - 1.0
 
 
 class Carrier(nn.Module):
@@ -182,8 +179,9 @@ class FlowTrainer:
         """How far the batch came along the box; counts the flows that stopped at its end."""
         ends = torch.zeros(len(nodes), dtype=torch.bool, device=self.device)
         # A mask, filled one element at a time.
-        for i in range(len(nodes)):
-            ends[i] = nodes[i, 2] >= 0.9
+        for i, depth in enumerate(nodes[:, 2].tolist()):
+            if depth >= 0.9:
+                ends[i] = True
         # `~` of a Python bool is -2 or -1: this is no mask any more, but picks rows 0 and 1.
         stopped = positions[ends & ~self.config.reflect_at_faces]
         logger.debug("%d flows stopped", len(stopped))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import itertools
 import re
 from collections.abc import Mapping
@@ -13,6 +15,7 @@ from benchmarks.seeds.work import Effect
 from benchmarks.systems import amount
 from tests.support import FIXTURES, running
 from tests.support.case import Case
+from tests.support.stand_ins import standing_in
 
 PAGE = ROOT / "docs" / "from-the-seeds.md"
 HEAD = """\
@@ -52,12 +55,13 @@ def effect(row: Row) -> str:
     """What the fix of a row is worth, in one line."""
     case = case_of(row)
     try:
-        if row.work:
-            effects = getattr(work, row.work)()
-        elif case is not None:
-            effects = on_case(case)
-        else:
-            return "nothing to measure"
+        with contextlib.redirect_stdout(io.StringIO()), standing_in():
+            if row.work:
+                effects = getattr(work, row.work)()
+            elif case is not None:
+                effects = on_case(case)
+            else:
+                return "nothing to measure"
     except ModuleNotFoundError as error:
         return f"{UNMEASURED}needs {error.name}"
     return "; ".join(map(shown, effects)) or "found, and left to its author"
@@ -100,8 +104,12 @@ def shown(found: Effect) -> str:
     """An effect in words: both sides, and how many times less."""
     sides = [_number(value, found.unit) for value in (found.before, found.after)]
     compared = found.after and found.unit in ("bytes", "seconds", "operations")
-    times = f" ({found.before / found.after:.3g}x)" if compared else ""
+    times = f" ({_times(found.before / found.after)})" if compared else ""
     return f"{found.what}: {sides[0]} → {sides[1]}{times}"
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:,.0f}x" if ratio >= 100 else f"{ratio:.3g}x"
 
 
 def _number(value: float, unit: str) -> str:

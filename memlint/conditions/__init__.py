@@ -26,9 +26,13 @@ from memlint.conditions.grads import (
 )
 from memlint.conditions.kinds import GivenTensor, Heavy, IsModule, IsModuleAttribute, IsModuleClass, MadeAnew
 from memlint.conditions.meant import Open
-from memlint.conditions.ranges import DemandsRange
-from memlint.conditions.running import CalledEachStep, PerStep, RunsAgain, TrainedInALoop
+from memlint.conditions.ranges import DemandsRange, OnlyLimited
+from memlint.conditions.running import CalledEachStep, PerStep, RunsAgain, RunsInEveryStep, TrainedInALoop
+from memlint.conditions.saving import SavedWithConfig
+from memlint.conditions.settings import PassesElsewhere
 from memlint.conditions.states import CutsGraphs, KeepsStateGraph, NothingResets
+from memlint.conditions.unused import NobodyElseReads, NobodyPasses, NobodyReads
+from memlint.conditions.watching import ImportedNeverCalled, NobodyMeasures
 
 __all__ = [
     "CalledEachStep",
@@ -41,6 +45,7 @@ __all__ = [
     "GivenTensor",
     "Heavy",
     "HelpersKeepGrad",
+    "ImportedNeverCalled",
     "IsFlag",
     "IsModule",
     "IsModuleAttribute",
@@ -50,6 +55,10 @@ __all__ = [
     "MadeSomewhere",
     "MovedLater",
     "NoTrainingReached",
+    "NobodyElseReads",
+    "NobodyMeasures",
+    "NobodyPasses",
+    "NobodyReads",
     "NotForLoss",
     "NotFrozen",
     "NothingBoundsCache",
@@ -57,11 +66,15 @@ __all__ = [
     "NothingTrainsOn",
     "NothingTrims",
     "OnlyEndsRead",
+    "OnlyLimited",
     "Open",
     "PassedFlags",
+    "PassesElsewhere",
     "PerStep",
     "ReadHereOnly",
     "RunsAgain",
+    "RunsInEveryStep",
+    "SavedWithConfig",
     "SomeCallerPassesGraph",
     "SomeCallerWithGrad",
     "TrainedInALoop",

@@ -9,8 +9,10 @@ from typing import Any
 from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts.annotations import meaning
+from memlint.facts.demands import Demand
 from memlint.facts.flow import Flow
 from memlint.facts.lower import lower
+from memlint.facts.reads import reads
 from memlint.facts.scopes import Class_, Names, Scope, collect, learn_hints, module_name
 from memlint.facts.values import Value
 from memlint.rule import Evidence, Place, Spot
@@ -23,8 +25,12 @@ _DEEPEST = 20
 class FileFacts:
     """The interpreted file: its scopes with their events, its classes, its names."""
 
-    def __init__(self, source: Source, packages: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, source: Source, packages: frozenset[str] = frozenset(), demands: tuple[Demand, ...] = ()
+    ) -> None:
+        """demands: the limits that the user has declared for settings."""
         self.source = source
+        self.demands = demands
         self.path = source.path
         body = lower(source.tree)
         self.names = Names(*module_name(source.path, packages))
@@ -46,6 +52,7 @@ class FileFacts:
         self._depth = 0
         for scope in sorted((self.top, *self.scopes), key=lambda scope: _reading_order(scope, set_up)):
             self.interpret(scope)
+        self.own_reads, self.other_reads = reads(self)
 
     def interpret(self, scope: Scope) -> None:
         """Read a function, unless that was done: a caller that wants to know what it hands back reads it first."""

@@ -31,6 +31,8 @@ from memlint.conditions.running import CalledEachStep, PerStep, RunsAgain, RunsI
 from memlint.conditions.saving import SavedWithConfig
 from memlint.conditions.settings import PassesElsewhere
 from memlint.conditions.states import CutsGraphs, KeepsStateGraph, NothingResets
+from memlint.conditions.unused import NobodyElseReads, NobodyPasses, NobodyReads
+from memlint.conditions.watching import ImportedNeverCalled, NobodyMeasures
 
 __all__ = [
     "CalledEachStep",
@@ -43,6 +45,7 @@ __all__ = [
     "GivenTensor",
     "Heavy",
     "HelpersKeepGrad",
+    "ImportedNeverCalled",
     "IsFlag",
     "IsModule",
     "IsModuleAttribute",
@@ -52,6 +55,10 @@ __all__ = [
     "MadeSomewhere",
     "MovedLater",
     "NoTrainingReached",
+    "NobodyElseReads",
+    "NobodyMeasures",
+    "NobodyPasses",
+    "NobodyReads",
     "NotForLoss",
     "NotFrozen",
     "NothingBoundsCache",

@@ -299,6 +299,16 @@ class FrequentMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class OneByOneDecay:
+    """A number of many objects that is multiplied one object at a time.
+
+    form: each, or first where the loop leaves after the first object. statement: span of the multiplication.
+    """
+
+    form: str
+
+
+@dataclass(frozen=True, slots=True)
 class InvertedFlag:
     """`~flag` of a Python bool. expression: span of the whole."""
 
@@ -373,11 +383,87 @@ class HiddenLimit:
 
 
 @dataclass(frozen=True, slots=True)
-class OneByOneDecay:
-    """A number of many objects that is multiplied one object at a time.
+class ReadsPerItem:
+    """Numbers that a loop reads out of tensors one by one.
 
-    form: each, or first where the loop leaves after the first object. statement: span of the multiplication.
+    loop: span of the for statement or of the comprehension. iterables: spans of the tensors that it goes over.
+    reads: span of each expression to replace, the source of the tensor to read at once ("" where the loop goes over
+    it), and the name that stands for the position, or for the entry itself.
+    exact: nothing in the loop can change what is read. hinder: why there is no mechanical cure, "" where there is one.
+    """
+
+    loop: Span
+    iterables: tuple[Span, ...]
+    reads: tuple[tuple[Span, str, str], ...]
+    exact: bool
+    hinder: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BroadcastSearch:
+    """A nearest-row search that compares all rows with each other at once.
+
+    call: span of the argmin. steps: spans of the statements that only lead to it. points, grid: their sources.
+    """
+
+    call: Span
+    steps: tuple[Span, ...]
+    points: str
+    grid: str
+
+
+@dataclass(frozen=True, slots=True)
+class MadePerItem:
+    """A tensor that a loop fills entry by entry, or small tensors that it makes one by one.
+
+    form: filled | numbers | empty. loop: span of the for statement or of the comprehension.
+    node: span of the first write's target, or of the call that makes the tensor.
+    targets: span of each write's target, with the tensor's name and the sources of the indices.
+    gathered: span of the `torch.stack` or `torch.cat` around the comprehension, None where there is none.
     """
 
     form: str
+    loop: Span
+    node: Span
+    targets: tuple[tuple[Span, str, tuple[str, ...]], ...] = ()
+    gathered: Span | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UnwatchedStep:
+    """A training step whose memory nobody measures, or a probe that nobody calls.
+
+    form: step | loop | unused. name: of the function. place: span of the function or of the loop.
+    """
+
+    form: str
+    name: str
+    place: Span
+
+
+@dataclass(frozen=True, slots=True)
+class BlindMonitor:
+    """A monitor of memory that sees nothing, or a large allocation without a look at what is free.
+
+    form: side-by-side | unguarded. value: span of the difference, or of what allocates. loop: span of the loop around.
+    first: span of the statement of the first sample where nothing else reads it. after: source of the second sample.
+    unit: of the difference, bytes | kb | mb | gb, "" where it is not known; scale: by how much samples are divided.
+    needed: bytes.
+    """
+
+    form: str
+    value: Span
+    loop: Span | None = None
+    first: Span | None = None
+    after: str = ""
+    unit: str = ""
+    scale: int = 1
+    needed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DeadState:
+    """State that nothing uses. what: submodule, history or argument. statement: span of where it is made or tested."""
+
+    what: str
     statement: Span

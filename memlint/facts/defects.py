@@ -306,6 +306,7 @@ class OneByOneDecay:
     """
 
     form: str
+    statement: Span
 
 
 @dataclass(frozen=True, slots=True)

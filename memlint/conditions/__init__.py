@@ -26,7 +26,7 @@ from memlint.conditions.grads import (
 from memlint.conditions.kinds import GivenTensor, Heavy, IsModule, IsModuleAttribute, IsModuleClass, MadeAnew
 from memlint.conditions.meant import Open
 from memlint.conditions.ranges import DemandsRange
-from memlint.conditions.running import CalledEachStep, PerStep, RunsAgain, TrainedInALoop
+from memlint.conditions.running import CalledEachStep, EachTick, PerStep, RunsAgain, TrainedInALoop
 from memlint.conditions.states import CutsGraphs, KeepsStateGraph, NothingResets
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "CalleeTrains",
     "CutsGraphs",
     "DemandsRange",
+    "EachTick",
     "ForwardKeepsGrad",
     "GivenTensor",
     "Heavy",

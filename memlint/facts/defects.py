@@ -272,3 +272,57 @@ class Unevaluated:
     after: Span
     values: tuple[str, ...]
     module: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepWrite:
+    """A file that each pass of a loop opens, writes anew or flushes.
+
+    form: appended | rewritten | flushed | finally. call: the one that does it. loop: the loop, where it is here.
+    """
+
+    form: str
+    call: Span
+    loop: Span | None
+
+
+@dataclass(frozen=True, slots=True)
+class LinearSearch:
+    """A search of a growing list in each step. search: span of the expression. container: the source of the list."""
+
+    search: Span
+    container: str
+
+
+@dataclass(frozen=True, slots=True)
+class OneTaken:
+    """A queue that each tick takes one event from.
+
+    queue: its source. test: span of the `if` that asks whether something waits, None where there is none.
+    """
+
+    queue: str
+    test: Span | None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordClass:
+    """A class without slots of which a container keeps one object per step.
+
+    form: dataclass | plain. decorator: span of `@dataclass` without the sign. fields: its attributes.
+    obstacles: why slots would change what the class does. proved: nothing in the project stands against them.
+    """
+
+    form: str
+    decorator: Span | None
+    fields: tuple[str, ...]
+    obstacles: tuple[str, ...]
+    proved: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SameResult:
+    """A pure call on what nothing changes, in each pass. call: its span. loop: that of the loop, where it is here."""
+
+    call: Span
+    loop: Span | None

@@ -28,10 +28,11 @@ MAYBE = "maybe"
 
 @dataclass(slots=True, eq=False)
 class Loop:
-    """A loop. `kind` is refined as its body is read."""
+    """A loop. `kind` is refined as its body is read. ticks: see `memlint.facts.ticking`; None until somebody asks."""
 
     kind: str
     node: n.Stmt
+    ticks: str | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -184,6 +185,7 @@ class CallSite:
     path: the dotted path where known; name: its last part; receiver: the class of the object it is called on.
     made_here: this function made that object, inside the first `made_in` of the loops.
     on: the identity of the attribute that the object is read from. dropped: nobody takes the result.
+    rare: a test inside the loop (in the function, where there is none), or an exception, decides whether it is reached.
     """
 
     name: str
@@ -200,6 +202,7 @@ class CallSite:
     made_in: int = 0
     on: str = ""
     dropped: bool = False
+    rare: bool = False
 
 
 @dataclass(slots=True, eq=False)

@@ -12,6 +12,7 @@ from memlint.facts import values as v
 from memlint.facts.ends import parameter_ends
 from memlint.facts.events import ENDLESS, ITEMS, OFF, RANGE, REPEATING, WHILE, CallSite, Draw, Shrink
 from memlint.facts.kept import kept_parameters
+from memlint.facts.ticking import reached
 from memlint.rule import Spot
 
 FunctionId = tuple[str, str]
@@ -39,6 +40,7 @@ class Call:
     items: in a loop over items none of which is what the call is made on.
     endless: in a loop that never ends. made_here: on an object that the calling function made itself.
     again: in a step, data or endless loop around which the object that it is made on was made.
+    reached: in each pass of a loop that steps something, always when its function runs, or seldom.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Call:
     spot: Spot
     args: tuple[Argument, ...]
     keywords: tuple[tuple[str, Argument], ...]
+    reached: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +223,7 @@ def _function(facts: FileFacts, scope: Scope, number: int, rebound: frozenset[st
         owner=scope.owner.name if scope.owner is not None else "",
         params=tuple(scope.params),
         spot=spot("function", 0),
-        calls=tuple(_call(s, spot("calls", i), rebound) for i, s in enumerate(events.calls) if _matters(s)),
+        calls=tuple(_call(scope, s, spot("calls", i), rebound) for i, s in enumerate(events.calls) if _matters(s)),
         bounds=tuple(
             Bound(s.holder, "init" if _makes(scope, s) else s.how, spot("shrinks", i))
             for i, s in enumerate(events.shrinks)
@@ -273,7 +276,7 @@ def _matters(site: CallSite) -> bool:
     return bool(site.name) and not site.path.startswith(("torch.", "numpy.", "os.", "math."))
 
 
-def _call(site: CallSite, spot: Spot, rebound: frozenset[str]) -> Call:
+def _call(scope: Scope, site: CallSite, spot: Spot, rebound: frozenset[str]) -> Call:
     return Call(
         name=site.name.rpartition(".")[2],
         path=site.path,
@@ -290,6 +293,7 @@ def _call(site: CallSite, spot: Spot, rebound: frozenset[str]) -> Call:
         spot=spot,
         args=tuple([_argument(a.kind, a.holder, v.attached(a), a.frozen) for a in site.args]),
         keywords=tuple([(name, _argument(a.kind, a.holder, v.attached(a), a.frozen)) for name, a in site.keywords]),
+        reached=reached(scope, site),
     )
 
 

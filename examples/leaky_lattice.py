@@ -45,8 +45,9 @@ class Flow(nn.Module):
 class Simulation:
     """Points, the flow that moves them, and what was measured on the way."""
 
-    def __init__(self, points: int, lattice: Lattice, flow: Flow, device: torch.device) -> None:
+    def __init__(self, points: int, lattice: Lattice, flow: Flow, device: torch.device, frozen: bool = False) -> None:
         self.lattice = lattice
+        self.frozen = frozen  # to measure without moving: `~` never says so, it is true of True and False
         self.flow = flow.to(device)
         self.positions = torch.rand(points, 3, device=device) - 0.5
         self.stats: dict[str, list[float]] = {"spread": [], "occupied": []}
@@ -63,7 +64,8 @@ class Simulation:
         moved = self.positions + displacement
         # Holds as long as no point comes near a face of the cube; then the run is over.
         assert moved.min() >= -1.0 and moved.max() <= 1.0, "a point left the cube"
-        self.positions = moved
+        if ~self.frozen:
+            self.positions = moved
 
         nodes = self.lattice.round(self.positions)
         # Two lists that grow with every step of the simulation.

@@ -35,7 +35,8 @@ DEFAULT = "default"
 COMMAND_LINE = "command line"
 
 _TAUGHT = (STEP, GRAD_OFF, BOUNDED)
-KEYS = ("select", "extend-select", "ignore", "per-file-ignores", "exclude", "strict", "runtime", *_TAUGHT, "rules")
+_RULE_LISTS = ("select", "extend-select", "ignore", "fixable", "unfixable")
+KEYS = (*_RULE_LISTS, "per-file-ignores", "exclude", "strict", "runtime", *_TAUGHT, "rules")
 
 # How an option's type is called in an error.
 _KINDS: dict[type, str] = {
@@ -67,16 +68,21 @@ class Selection:
         """The rules that are on after this selection. A rule's own name outweighs `all`; a tie goes to `ignore`."""
         base = before if self.select is None else frozenset()
         wanted = (self.select or ()) + self.extend_select
+        return frozenset(
+            rule
+            for rule in rules
+            if (rule in base or _weight(rule, wanted)) and not _outweighed(rule, wanted, self.ignore)
+        )
 
-        def weight(rule: str, names: tuple[str, ...]) -> int:
-            return 2 if rule in names else 1 if ALL in names else 0
 
-        chosen = set()
-        for rule in rules:
-            take, drop = weight(rule, wanted), weight(rule, self.ignore)
-            if (take or rule in base) and (not drop or take > drop):
-                chosen.add(rule)
-        return frozenset(chosen)
+def _weight(rule: str, names: tuple[str, ...]) -> int:
+    return 2 if rule in names else 1 if ALL in names else 0
+
+
+def _outweighed(rule: str, wanted: tuple[str, ...], unwanted: tuple[str, ...]) -> bool:
+    """Whether what drops a rule is at least as strong as what takes it: its own name outweighs `all`."""
+    drop = _weight(rule, unwanted)
+    return drop > 0 and drop >= _weight(rule, wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +99,7 @@ class Overrides:
 class Settings:
     """The settings for the files of one directory.
 
+    fixable, unfixable: whose fixes may be shown and made.
     per_file_ignores: (folder that the pattern starts from, pattern, rule names).
     exclude: (folder that the patterns start from, patterns); what is excluded by default is not listed.
     taught: functions and containers that the user has listed by name.
@@ -103,6 +110,8 @@ class Settings:
     select: tuple[str, ...] | None = None
     extend_select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
+    fixable: tuple[str, ...] = (ALL,)
+    unfixable: tuple[str, ...] = ()
     per_file_ignores: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
     exclude: tuple[tuple[str, tuple[str, ...]], ...] = ()
     strict: bool = False
@@ -126,6 +135,14 @@ class Settings:
             if matches(folder, pattern, path):
                 names = names - frozenset(names if ALL in ignored else ignored)
         return names
+
+    def keeps_from_fixing(self, rule: str) -> str | None:
+        """Why a rule's fix may not be shown nor made; None where it may."""
+        if not _weight(rule, self.fixable):
+            return f'it is not listed under "fixable" in {self.origins.get("fixable", DEFAULT)}'
+        if _outweighed(rule, self.fixable, self.unfixable):
+            return f'its fix is switched off by "unfixable" in {self.origins.get("unfixable", DEFAULT)}'
+        return None
 
     def options(self, rule: str) -> Mapping[str, Any]:
         """A rule's options: its defaults, and over them what the user set."""
@@ -255,7 +272,7 @@ def _checked(table: Any, shown: str, folder: str) -> Iterator[tuple[Key, Any]]:
     for key, value in _table(table, here).items():
         if key not in KEYS:
             raise ConfigError(f'{here} unknown key "{key}"{nearest(key, KEYS)}')
-        if key in ("select", "extend-select", "ignore"):
+        if key in _RULE_LISTS:
             yield (key,), check_names(_strings(value, f'{here} "{key}"'), f'{here} "{key}":')
         elif key == "per-file-ignores":
             for pattern, names in _table(value, f'{here} "{key}"').items():
@@ -367,6 +384,8 @@ def _settings(layer: Layer, overrides: Overrides) -> Settings:
         select=get("select", None),
         extend_select=get("extend-select", ()),
         ignore=get("ignore", ()),
+        fixable=get("fixable", (ALL,)),
+        unfixable=get("unfixable", ()),
         per_file_ignores=tuple(ignores),
         exclude=tuple(exclude),
         strict=overrides.strict if overrides.strict is not None else get("strict", False),

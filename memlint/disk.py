@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import tempfile
@@ -12,6 +13,8 @@ from memlint.engine import FileError
 
 # How the runtime's own text begins, in every version of it: so a copy that memlint made is told from a user's file.
 RUNTIME_MARK = '"""Helpers that code repaired by memlint calls'
+
+_NO_COPY = "the runtime can't be copied here"
 
 
 def replace(path: str, old: bytes, new: bytes) -> FileError | None:
@@ -36,20 +39,37 @@ def replace(path: str, old: bytes, new: bytes) -> FileError | None:
 
 def vendor(path: str) -> FileError | None:
     """Copy the runtime to `path`, over an earlier copy of it but over nothing else."""
+    change = vendoring(path)
+    if isinstance(change, FileError):
+        return change
+    old, new = change
+    return create(path, new) if old is None else replace(path, old, new)
+
+
+def vendoring(path: str) -> tuple[bytes | None, bytes] | FileError:
+    """What copying the runtime to `path` would make of it: the old bytes, None for no file, and the new ones."""
     target = Path(os.path.realpath(path))
-    new = Path(__file__).with_name("runtime.py").read_bytes()
     try:
-        if not target.exists():
-            _put(target, new, None)
-            return None
-        old = target.read_bytes()
+        old = target.read_bytes() if target.exists() else None
+        if old is None and not target.parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
     except OSError as error:
-        return FileError(path, None, None, f"the runtime can't be copied here: {error.strerror or error}")
-    if old == new:
-        return None
-    if not old.startswith(RUNTIME_MARK.encode()):
-        return FileError(path, None, None, "the runtime can't be copied here: the file is not a copy of it")
-    return replace(path, old, new)
+        return FileError(path, None, None, f"{_NO_COPY}: {error.strerror or error}")
+    if old is not None and not old.startswith(RUNTIME_MARK.encode()):
+        return FileError(path, None, None, f"{_NO_COPY}: the file is not a copy of it")
+    return old, Path(__file__).with_name("runtime.py").read_bytes()
+
+
+def create(path: str, new: bytes) -> FileError | None:
+    """Make a new file, or say why not."""
+    target = Path(os.path.realpath(path))
+    try:
+        if target.exists():
+            return FileError(path, None, None, "not written: it was made meanwhile")
+        _put(target, new, None)
+    except OSError as error:
+        return FileError(path, None, None, f"not written: {error.strerror or error}")
+    return None
 
 
 def _put(target: Path, data: bytes, like: os.stat_result | None) -> None:

@@ -1,25 +1,18 @@
-"""What only the whole project knows: who calls whom, what runs once per step, who is always under no_grad, who clears.
-
-A name is looked up in the receiver's class first; a look-up by the bare name is capped, and never proves anything.
-"""
+"""What only the whole project knows: what runs once per step, who is always under no_grad, who clears."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Iterable, Mapping
 
 from memlint.facts import frameworks
-from memlint.facts import knowledge as k
 from memlint.facts import values as v
 from memlint.facts.events import ON
+from memlint.facts.flags import Flags
 from memlint.facts.scopes import MODULE_BODY
 from memlint.facts.summary import (
-    Argument,
     Bound,
     Call,
-    ClassSummary,
     Drawn,
     FunctionId,
     FunctionSummary,
@@ -29,13 +22,9 @@ from memlint.facts.summary import (
     Range,
     Summary,
 )
+from memlint.linking import MAKERS, Linked, closure, last_name
 from memlint.rule import Answer, Reason, Verdict
 from memlint.taught import Lessons, Taught, learn
-
-NAME_CAP = 3
-"""How many functions of one name may be meant by a call on an unknown object before it counts as unresolved."""
-
-_MAKERS = frozenset({"__init__", "__new__", "__post_init__", "__setstate__", "setup"})
 
 CHAIN_CAP = 5
 """How many calls of a chain are shown."""
@@ -44,40 +33,21 @@ ALIAS_CAP = 50
 """How many names of one container are followed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """A call of a function. sure: the receiver's class or the path says so, not only the name."""
-
-    function: FunctionId
-    call: Call
-    sure: bool
-
-
-class Project:
+class Project(Linked):
     """The linked summaries of all checked files."""
 
     def __init__(self, summaries: Iterable[Summary], taught: Mapping[str, Taught] | None = None) -> None:
         """taught: what the user has listed in the configuration, by path."""
         summaries = list(summaries)
-        self.functions: dict[FunctionId, FunctionSummary] = {}
-        self.classes: dict[str, list[ClassSummary]] = defaultdict(list)
-        self._by_name: dict[str, list[FunctionId]] = defaultdict(list)
-        self._methods: dict[tuple[str, str], list[FunctionId]] = defaultdict(list)
-        self._of_class: dict[str, list[FunctionId]] = defaultdict(list)
+        super().__init__(summaries)
         self._bounds: dict[str, list[tuple[FunctionId, Bound]]] = defaultdict(list)
         self._made: dict[str, list[Made]] = defaultdict(list)
         self._moved: dict[str, list[Moved]] = defaultdict(list)
         self._drawn: dict[str, list[tuple[FunctionId, Drawn]]] = defaultdict(list)
-        self._subclasses: dict[str, set[str]] = defaultdict(set)
         self._reading: dict[str, set[str]] = defaultdict(set)
-        self._families: dict[str, list[str]] = {}
-        self._modules = {summary.module for summary in summaries}
+        self.flags = Flags(summaries)
         for summary in summaries:
             self._add(summary)
-        self.callers: dict[FunctionId, list[Caller]] = defaultdict(list)
-        self.callees: dict[FunctionId, list[tuple[FunctionId, Caller]]] = defaultdict(list)
-        self._passed_as: dict[str, set[str]] = defaultdict(set)
-        self._passed_from: dict[str, set[str]] = defaultdict(set)
         self._aliases: dict[str, frozenset[str]] = {}
         self.switching = {
             name for f in self.functions.values() if f.switches_grad_off for name in (f.name, f.owner) if name
@@ -85,7 +55,6 @@ class Project:
         self._called = {call.name for f in self.functions.values() for call in f.calls if not call.receiver}
         self.lessons: Lessons = learn(summaries, taught or {}, self.family)
         self.switching |= self.lessons.helpers
-        self._link()
         self._caller_of: dict[FunctionId, FunctionId] = {}
         self.per_step = self._per_step()
         self.in_some_loop = self._spread("loops", {})
@@ -93,11 +62,6 @@ class Project:
 
     def _add(self, summary: Summary) -> None:
         for function in summary.functions:
-            self.functions[function.id] = function
-            self._by_name[function.name].append(function.id)
-            if function.owner:
-                self._methods[function.owner, function.name].append(function.id)
-                self._of_class[function.owner].append(function.id)
             for bound in function.bounds:
                 self._bounds[bound.holder.removesuffix("[]")].append((function.id, bound))
             for drawn in function.drawn:
@@ -108,23 +72,6 @@ class Project:
             self._reading[attribute].add(summary.module)
         for made in summary.made:
             self._made[made.holder].append(made)
-        for cls in summary.classes:
-            self.classes[cls.name].append(cls)
-            for base in cls.bases:
-                self._subclasses[base.rpartition(".")[2]].add(cls.name)
-
-    # -- look-up -------------------------------------------------------------------------------------------------
-
-    def family(self, name: str) -> list[str]:
-        """A class with all its bases and all its subclasses in the project, not its siblings."""
-        if name not in self._families:
-            up = closure([name], self._bases)
-            down = closure([name], lambda cls: self._subclasses.get(cls, ()))
-            self._families[name] = list(dict.fromkeys([*up, *down]))
-        return self._families[name]
-
-    def _bases(self, name: str) -> list[str]:
-        return [base.rpartition(".")[2] for cls in self.classes.get(name, ()) for base in cls.bases]
 
     def unseen_bases(self, name: str) -> list[str]:
         """Bases of a class, at any height, that are not in the project and not torch's own."""
@@ -137,81 +84,10 @@ class Project:
         """The unseen bases of a method's class, if it is called like any framework's hook."""
         return self.unseen_bases(function.owner) if function.owner and function.name in frameworks.HOOKS else []
 
-    def is_module(self, name: str) -> bool:
-        """Whether a class derives from torch's Module by way of the project."""
-        above = (cls for ancestor in closure([name], self._bases) for cls in self.classes.get(ancestor, ()))
-        return any(cls.is_module or not k.MODULE_BASES.isdisjoint(cls.bases) for cls in above)
-
-    def holds_tensors(self, name: str) -> bool:
-        """Whether objects of a class hold tensors: it is a module, or it or a base keeps some on itself."""
-        above = (cls for ancestor in closure([name], self._bases) for cls in self.classes.get(ancestor, ()))
-        return self.is_module(name) or any(cls.holds for cls in above)
-
     def only_at_import(self, name: str) -> bool:
         """Whether every call of a class's constructor that is known stands in a module's body, outside of loops."""
         callers = [c for f in self._methods.get((name, "__init__"), ()) for c in self.callers.get(f, ())]
         return bool(callers) and all(c.function[1] == MODULE_BODY and not c.call.loops for c in callers)
-
-    def resolve(self, call: Call, near: str = "") -> tuple[list[FunctionId], bool]:
-        """The functions that a call may mean, and whether that is sure. near: the module that the call stands in."""
-        if call.path:
-            return self._by_path(self._from(near, call.path)), True
-        if call.receiver:
-            owner = call.receiver.rpartition(".")[2]
-            found = [f for name in self.family(owner) for f in self._methods.get((name, call.name), ())]
-            if found or call.on_self:
-                return found, True
-        if call.name in k.COMMON_NAMES:
-            return [], False
-        found = list(self._by_name.get(call.name, ()))
-        return (found, False) if len(found) <= NAME_CAP else ([], False)
-
-    def _from(self, near: str, path: str) -> str:
-        """A path under the name that the project knows its module by: scripts import what lies beside them."""
-        folder = near.rpartition(".")[0]
-        head = path
-        while folder and (head := head.rpartition(".")[0]):
-            if head in self._modules:
-                return path
-            if f"{folder}.{head}" in self._modules:
-                return f"{folder}.{path}"
-        return path
-
-    def _by_path(self, path: str) -> list[FunctionId]:
-        if ".<locals>." in path:
-            parts = path.split(".")
-            splits = ((".".join(parts[:i]), ".".join(parts[i:])) for i in range(1, len(parts)))
-            return [function for function in splits if function in self.functions][:1]
-        head, _, last = path.rpartition(".")
-        if (head, last) in self.functions:
-            return [(head, last)]
-        module, _, owner = head.rpartition(".")
-        if (module, f"{owner}.{last}") in self.functions:
-            return [(module, f"{owner}.{last}")]
-        if last in self.classes:
-            return list(self._methods.get((last, "__init__"), ()))
-        # Re-exported by a package's __init__: the name is enough when only one function has it.
-        found = [f for f in self._by_name.get(last, ()) if "." not in f[1] and f[0].startswith(head.split(".")[0])]
-        return found if len(found) == 1 else []
-
-    def _link(self) -> None:
-        for function in self.functions.values():
-            for call in function.calls:
-                targets, sure = self.resolve(call, function.id[0])
-                for target in targets:
-                    caller = Caller(function.id, call, sure)
-                    self.callers[target].append(caller)
-                    self.callees[function.id].append((target, caller))
-                    self._link_arguments(target, call)
-
-    def _link_arguments(self, target: FunctionId, call: Call) -> None:
-        for name, argument in self._arguments(call):
-            passed = argument.holder.removesuffix("[]")
-            parameter = self._parameter(target, call, name) if passed else ""
-            if parameter:
-                inner = f"param:{target[1]}:{parameter}"
-                self._passed_as[passed].add(inner)
-                self._passed_from[inner].add(passed)
 
     # -- fixpoints -----------------------------------------------------------------------------------------------
 
@@ -237,20 +113,20 @@ class Project:
         """The least fixpoint of "called in such a loop, or by a function that is"."""
         for target, callers in self.callers.items():
             for caller in callers:
-                if _last(target) in _MAKERS:
+                if last_name(target) in MAKERS:
                     break  # what a constructor fills is new each time
                 steps = caller.call.loops and self.functions[target].trains  # a loop over a function that trains
                 steps |= caller.call.items and self.functions[target].steps
                 if not (getattr(caller.call, loop) or steps) or not caller.sure or caller.function[1] == target[1]:
                     continue
-                if self._outlives(caller):
+                if self.outlives(caller):
                     found.setdefault(target, Reason(caller.call.spot, f"`{target[1]}` is called in a loop here"))
                     break
         todo = list(found)
         while todo:
             function = todo.pop()
             for target, caller in self.callees.get(function, ()):
-                new = caller.call.made_here or _last(target) in _MAKERS  # an object of this run of the function
+                new = caller.call.made_here or last_name(target) in MAKERS  # an object of this run of the function
                 if caller.sure and target not in found and not new:
                     found[target] = Reason(caller.call.spot, f"`{function[1]}`, which repeats, calls `{target[1]}`")
                     self._caller_of.setdefault(target, function)
@@ -264,17 +140,6 @@ class Project:
             function = self._caller_of[function]
             chain.append(found[function])
         return chain[::-1]
-
-    def _outlives(self, caller: Caller) -> bool:
-        """Whether the object that a call is made on lives longer than one run of the calling function.
-
-        What a function made for itself goes with it, unless it never ends, or is the program: called once, from a
-        module's body.
-        """
-        if not caller.call.made_here or caller.call.endless or caller.function[1] == MODULE_BODY:
-            return True
-        around = self.callers.get(caller.function, [])
-        return bool(around) and all(c.function[1] == MODULE_BODY and not c.call.loops for c in around)
 
     def _under_no_grad(self) -> set[FunctionId]:
         """The greatest set of functions all of whose callers have gradients off, or are in the set.
@@ -313,7 +178,9 @@ class Project:
         """Whether a method of the container's class calls the constructor again."""
         owner = holder.removeprefix("class:").partition(".")[0] if holder.startswith("class:") else ""
         makers = [f for name in self.family(owner) for f in self._methods.get((name, "__init__"), ())] if owner else []
-        return any(c.call.on_self and _last(c.function) not in _MAKERS for f in makers for c in self.callers.get(f, ()))
+        return any(
+            c.call.on_self and last_name(c.function) not in MAKERS for f in makers for c in self.callers.get(f, ())
+        )
 
     def freezes(self, owner: str) -> bool:
         """Whether building a class, a base or a subclass switches `requires_grad` off for parameters."""
@@ -321,7 +188,7 @@ class Project:
             for function in self._of_class.get(name, ()):
                 if self.functions[function].freezes:
                     around = [function, *(caller.function for caller in self.callers.get(function, ()))]
-                    if any(_last(f) in _MAKERS for f in around):
+                    if any(last_name(f) in MAKERS for f in around):
                         return True
         return False
 
@@ -392,9 +259,9 @@ class Project:
     def only_constructs(self, function: FunctionId) -> bool:
         """Whether a method is called by constructors of its class and by nothing else."""
         callers = self.callers.get(function, ())
-        if not callers or _last(function) in self._called:
+        if not callers or last_name(function) in self._called:
             return False
-        return all(caller.call.on_self and _last(caller.function) in _MAKERS for caller in callers)
+        return all(caller.call.on_self and last_name(caller.function) in MAKERS for caller in callers)
 
     def moved(self, holder: str) -> list[Moved]:
         """Where a list of tensors is concatenated and taken to the CPU."""
@@ -414,27 +281,6 @@ class Project:
             return [holder]
         owner, _, attribute = holder.removeprefix("class:").partition(".")
         return [f"class:{name}.{attribute}" for name in self.family(owner)]
-
-    def passed_to(self, function: FunctionId, parameter: str) -> list[tuple[Caller, Argument]]:
-        """What callers pass for a parameter."""
-        found = []
-        for caller in self.callers.get(function, ()):
-            for name, argument in self._arguments(caller.call):
-                if self._parameter(function, caller.call, name) == parameter:
-                    found.append((caller, argument))
-        return found
-
-    def _arguments(self, call: Call) -> list[tuple[int | str, Argument]]:
-        return [*enumerate(call.args), *call.keywords]
-
-    def _parameter(self, target: FunctionId, call: Call, name: int | str) -> str:
-        params = self.functions[target].params
-        if isinstance(name, str):
-            return name if name in params else ""
-        summary = self.functions[target]
-        on_object = summary.is_method and (call.receiver or not call.path or summary.name == "__init__")
-        offset = 1 if on_object or summary.is_classmethod else 0
-        return params[name + offset] if name + offset < len(params) else ""
 
     def demands(self, call: Call, argument: int | str) -> tuple[Range | None, bool]:
         """The range that a callee demands of an argument, and whether the callee is sure."""
@@ -463,25 +309,6 @@ class Project:
 
 
 _PLAIN_BASES = frozenset({"object", "ABC", "Generic", "Protocol", "NamedTuple", "TypedDict", "Enum", "dict", "list"})
-
-
-T = TypeVar("T")
-
-
-def closure(start: Iterable[T], step: Callable[[T], Iterable[T]], cap: int = 10_000) -> list[T]:
-    """What can be reached from `start` by `step`, the start included; no more than about `cap` of it."""
-    found: dict[T, None] = {}
-    todo = list(start)
-    while todo and len(found) < cap:
-        current = todo.pop()
-        if current not in found:
-            found[current] = None
-            todo.extend(step(current))
-    return list(found)
-
-
-def _last(function: FunctionId) -> str:
-    return function[1].rpartition(".")[2]
 
 
 def holds(*reasons: Reason, silent_if: str = "") -> Answer:

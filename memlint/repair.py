@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memlint import edit, imports, registry, suppress
-from memlint.disk import replace, vendor
+from memlint.disk import replace, vendor, vendoring
 from memlint.engine import FileError
 from memlint.fixer import Edit, Refuse, Safety
 from memlint.rule import Finding
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Check = Callable[..., Report]
 
-__all__ = ["RepairReport", "repair", "vendor", "write"]
+__all__ = ["RepairReport", "copies", "repair", "vendor", "write"]
 
 # Each round settles everything that does not overlap, so that two or three are common.
 MAX_ROUNDS = 100
@@ -71,6 +71,14 @@ def write(report: RepairReport) -> list[FileError]:
         changed = report.changed.items()
         errors = [error for path, (old, new) in changed if (error := replace(path, old, new)) is not None]
     return errors
+
+
+def copies(report: RepairReport) -> tuple[dict[str, tuple[bytes | None, bytes]], list[FileError]]:
+    """What `write` would copy the runtime to: old bytes, None for no file, and new ones; and where it can't."""
+    planned = {path: vendoring(path) for path in sorted(report.vendored)}
+    errors = [change for change in planned.values() if isinstance(change, FileError)]
+    changes = {path: change for path, change in planned.items() if not isinstance(change, FileError)}
+    return {path: (old, new) for path, (old, new) in changes.items() if old != new}, errors
 
 
 @dataclass(slots=True)
@@ -203,8 +211,8 @@ class _Repair:
             if finding.rule not in self.fixers or key in without:
                 continue
             try:
-                if key in self.failed:
-                    raise Refuse(self.failed[key])
+                if (why_not := settings.keeps_from_fixing(finding.rule) or self.failed.get(key)) is not None:
+                    raise Refuse(why_not)
                 change = edit.propose(tree, finding, self.fixers[finding.rule], settings.options(finding.rule))
             except Refuse as reason:
                 attempt.refused.append((finding, str(reason)))

@@ -2,43 +2,61 @@
 
 This one file stands alone. It may be copied into any project under any name: importing it needs the standard library
 only, and torch or mlx are looked up when a function that needs them is called. Functions hold no state between calls;
-objects that do stay as small as they were made, and may be shared by threads.
-Works on Python 3.10 and later.
+objects that do never grow beyond the bounds they were made with, may be shared by threads, copied, pickled and forked.
+1 GB is 1e9 bytes, 1 MB 1e6 bytes. Works on Python 3.10 and later.
 """
 
 from __future__ import annotations
 
 import copy
+import functools
 import gc
 import logging
 import math
 import operator
+import os
 import sys
 import threading
+import weakref
 from collections import UserDict, deque
-from collections.abc import Callable, Mapping, MutableSequence, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableSequence, Sequence
 from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from torch import Tensor  # type: ignore[import-not-found,unused-ignore]
 
 __all__ = [
+    "BufferedWriter",
     "Cleanup",
+    "ConfigMismatch",
+    "LeakMonitor",
+    "MemoryGuard",
+    "MemoryState",
+    "ReloadPolicy",
     "SpawnBudget",
     "Watermark",
     "append_bounded",
+    "check_config",
     "clamp_step",
     "detach",
+    "every",
+    "log_memory_state",
+    "log_performance",
+    "memory_state",
     "nearest_rows",
     "reflect",
     "release",
     "round_to_lattice",
     "subsample",
+    "synchronize",
     "to_cpu",
 ]
 
 T = TypeVar("T")
+Number = TypeVar("Number", int, float)
+Writer = TypeVar("Writer", bound="BufferedWriter")
 
 
 # ---------------------------------------------------------------------------------------------------- histories
@@ -81,79 +99,6 @@ def subsample(history: Sequence[T], *, limit: int = 10) -> list[T]:
     if limit == 1:
         return [history[last]]
     return [history[i * last // (limit - 1)] for i in range(limit)]
-
-
-def _at_least_one(name: str, value: int) -> int:
-    number = operator.index(value)  # TypeError for 2.5 and "3"; accepts numpy integers
-    if number < 1:
-        raise ValueError(f"{name} must be at least 1, got {number}")
-    return number
-
-
-# -------------------------------------------------------------------------------------------------- populations
-
-
-class Watermark:
-    """Warns once when a count comes near its cap, and again only after it has fallen well below.
-
-    `update(count)` is True, and a warning goes to this module's logger, when `count` reaches `warn * cap` from below.
-    It stays quiet until `count` was under `rearm * cap` (or 0), so a count that wavers about the mark warns once. Under
-    a cap of 0 any count above 0 is at the mark. Thread-safe: of several threads that cross the mark one gets True.
-
-    Raises ValueError unless `cap` >= 0 and 0 < `rearm` <= `warn`.
-    """
-
-    __slots__ = ("_armed", "_lock", "cap", "rearm", "warn")
-
-    def __init__(self, cap: float, warn: float = 0.9, rearm: float = 0.8) -> None:
-        if not cap >= 0:
-            raise ValueError(f"cap must not be negative, got {cap}")
-        if not 0 < rearm <= warn:
-            raise ValueError(f"need 0 < rearm <= warn, got {rearm} and {warn}")
-        self.cap, self.warn, self.rearm = cap, warn, rearm
-        self._armed = True
-        self._lock = threading.Lock()
-
-    def update(self, count: float) -> bool:
-        """Look at the count as it is now; True where it has just come near the cap."""
-        with self._lock:
-            if count <= 0 or count < self.rearm * self.cap:
-                self._armed = True
-            crossed = self._armed and count > 0 and count >= self.warn * self.cap
-            if crossed:
-                self._armed = False
-        if crossed:
-            logging.getLogger(__name__).warning("%s of at most %s are in use", count, self.cap)
-        return crossed
-
-
-class SpawnBudget:
-    """Says how many new members a population may get: at most `max_active` in all, `max_per_step` in one call.
-
-    `allow(active, requested)` is between 0 and `requested`, whatever it is asked; `active` is the number of members
-    that are alive now, so read it from the live container each time. A cap of 0 allows nothing, `max_per_step` None is
-    no cap. A `Watermark` warns before the cap is reached, at `warn * max_active`, counting what was just allowed.
-
-    Calls may come from several threads; two calls that are given the same `active` do not know of each other.
-    Raises ValueError where a cap is negative or `warn` is not above 0.
-    """
-
-    __slots__ = ("_mark", "max_active", "max_per_step")
-
-    def __init__(self, max_active: int, max_per_step: int | None = None, warn: float = 0.9) -> None:
-        if max_per_step is not None and not max_per_step >= 0:
-            raise ValueError(f"max_per_step must not be negative, got {max_per_step}")
-        self.max_active, self.max_per_step = max_active, max_per_step
-        self._mark = Watermark(max_active, warn, min(0.8, warn))
-
-    def allow(self, active: int, requested: int = 1) -> int:
-        """How many of the requested ones may spawn now, with `active` alive."""
-        allowed = min(requested, self.max_active - active)
-        if self.max_per_step is not None:
-            allowed = min(allowed, self.max_per_step)
-        allowed = max(allowed, 0)
-        self._mark.update(active + allowed)
-        return allowed
 
 
 # ---------------------------------------------------------------------------------------------------- snapshots
@@ -205,11 +150,6 @@ def _detached(leaf: Any) -> Any:
         mx.eval(leaf)
         return mx.stop_gradient(leaf)
     return leaf.detach()
-
-
-def _is_a(value: object, module: str, name: str) -> bool:
-    """isinstance(value, module.name) without importing: where nobody has imported the module, no value is one."""
-    return isinstance(value, getattr(sys.modules.get(module), name, ()))
 
 
 class _Rebuild:
@@ -285,7 +225,7 @@ def release(owner: object, name: str) -> None:
     """Empty a slot, so that what it held is gone before its successor is built: `owner[name]` or `owner.name` is None.
 
     `owner` is a mapping (a dict, `globals()`) or any object; the slot stays, a missing one stays missing. Then garbage
-    is collected, because models are full of cycles, and the device's cache is emptied, because the successor may need
+    is collected, because models are full of cycles, and the devices' caches are emptied, because the successor may need
     blocks of other sizes. What somebody else still holds stays alive: an alias, an optimizer of the same parameters.
 
     Raises what the owner raises when it can't be changed: TypeError for a read-only mapping, AttributeError for a
@@ -298,23 +238,7 @@ def release(owner: object, name: str) -> None:
     elif hasattr(owner, name):
         setattr(owner, name, None)
     gc.collect()
-    _empty_device_cache()
-
-
-def _empty_device_cache() -> None:
-    """Hand unused blocks back to the device. Libraries that nobody has imported hold none."""
-    torch = sys.modules.get("torch")
-    if torch is not None:
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        if torch.backends.mps.is_available():
-            torch.mps.empty_cache()
-        if hasattr(torch, "xpu") and torch.xpu.is_available():
-            torch.xpu.empty_cache()
-    mx = sys.modules.get("mlx.core")
-    if mx is not None:
-        clear = getattr(mx, "clear_cache", None) or mx.metal.clear_cache
-        clear()
+    _empty_device_caches()
 
 
 # ---------------------------------------------------------------------------------------------------- geometry
@@ -490,7 +414,478 @@ def _widened(values: Tensor) -> Tensor:
     return values.float() if values.element_size() < 4 else values
 
 
-# ---------------------------------------------------------------------------------------------------- device caches
+# ---------------------------------------------------------------------------------------------------- populations
+
+
+class Watermark:
+    """Warns once when a count comes near its cap, and again only after it has fallen well below.
+
+    `update(count)` is True, and a warning goes to this module's logger, when `count` reaches `warn * cap` from below.
+    It stays quiet until `count` was under `rearm * cap` (or 0), so a count that wavers about the mark warns once. Under
+    a cap of 0 any count above 0 is at the mark. Thread-safe: of several threads that cross the mark one gets True.
+
+    Raises ValueError unless `cap` >= 0 and 0 < `rearm` <= `warn`.
+    """
+
+    __slots__ = ("_armed", "_lock", "cap", "rearm", "warn")
+
+    def __init__(self, cap: float, warn: float = 0.9, rearm: float = 0.8) -> None:
+        if not cap >= 0:
+            raise ValueError(f"cap must not be negative, got {cap}")
+        if not 0 < rearm <= warn:
+            raise ValueError(f"need 0 < rearm <= warn, got {rearm} and {warn}")
+        self.cap, self.warn, self.rearm = cap, warn, rearm
+        self._armed = True
+        self._lock = _Lock()
+
+    def update(self, count: float) -> bool:
+        """Look at the count as it is now; True where it has just come near the cap."""
+        with self._lock:
+            if count <= 0 or count < self.rearm * self.cap:
+                self._armed = True
+            crossed = self._armed and count > 0 and count >= self.warn * self.cap
+            if crossed:
+                self._armed = False
+        if crossed:
+            _LOG.warning("%s of at most %s are in use", count, self.cap)
+        return crossed
+
+
+class SpawnBudget:
+    """Says how many new members a population may get: at most `max_active` in all, `max_per_step` in one call.
+
+    `allow(active, requested)` is between 0 and `requested`, whatever it is asked; `active` is the number of members
+    that are alive now, so read it from the live container each time. A cap of 0 allows nothing, `max_per_step` None is
+    no cap. A `Watermark` warns before the cap is reached, at `warn * max_active`, counting what was just allowed.
+
+    Calls may come from several threads; two calls that are given the same `active` do not know of each other.
+    Raises ValueError where a cap is negative or `warn` is not above 0.
+    """
+
+    __slots__ = ("_mark", "max_active", "max_per_step")
+
+    def __init__(self, max_active: int, max_per_step: int | None = None, warn: float = 0.9) -> None:
+        if max_per_step is not None and not max_per_step >= 0:
+            raise ValueError(f"max_per_step must not be negative, got {max_per_step}")
+        self.max_active, self.max_per_step = max_active, max_per_step
+        self._mark = Watermark(max_active, warn, min(0.8, warn))
+
+    def allow(self, active: int, requested: int = 1) -> int:
+        """How many of the requested ones may spawn now, with `active` alive."""
+        allowed = min(requested, self.max_active - active)
+        if self.max_per_step is not None:
+            allowed = min(allowed, self.max_per_step)
+        allowed = max(allowed, 0)
+        self._mark.update(active + allowed)
+        return allowed
+
+
+# ---------------------------------------------------------------------------------------------------- memory, looked at
+
+
+class MemoryState(NamedTuple):
+    """What the memory of this process looks like at one moment, in bytes, all its devices together. 0: not known."""
+
+    allocated: int
+    """What live tensors use on the devices."""
+    reserved: int
+    """What the devices' allocators hold: `allocated`, and blocks that are cached for reuse."""
+    peak: int
+    """The largest `allocated` of each device since it was started, or since the library's own reset, added up."""
+    rss: int
+    """What the process keeps in main memory (resident set size)."""
+
+
+def memory_state() -> MemoryState:
+    """Read the memory of all devices that are in use (CUDA, XPU, MPS, MLX), and of the process: bytes.
+
+    Only counters are read: nothing is synchronised, no device and no library is started up, and what is not there
+    counts 0. So on a plain CPU `rss` alone is above 0, and MPS, which records no peak, has a `peak` of 0. The resident
+    size comes from Linux, macOS or Windows itself; elsewhere it is 0.
+
+    Raises what a device raises that is lost.
+    """
+    allocated, reserved = _allocated_and_reserved()
+    peak = sum(_ask(module, "max_memory_allocated", index) for module, index in _torch_devices() if index is not None)
+    if (mx := sys.modules.get("mlx.core")) is not None:
+        peak += _ask(_home_in_mlx(mx, "get_peak_memory"), "get_peak_memory")
+    return MemoryState(allocated, reserved, peak, _rss())
+
+
+def synchronize(*values: object) -> None:
+    """Wait until the accelerators have done what they were given: CUDA, XPU, MPS, MLX. Without one: return at once.
+
+    Use it before reading a clock or a memory probe, where a `sleep` would only guess. Waits for every device that holds
+    memory of this process, for the current one of each kind, and for those of the tensors among `values`; others are
+    not started up. MLX computes only what is asked for: arrays among `values`, also in nested lists, tuples and dicts,
+    are evaluated (`mx.eval`), then its default stream is waited for. Other values are ignored.
+
+    Raises what the device raises for an earlier operation that failed.
+    """
+    places: list[Any] = [getattr(value, "device", None) for value in values if _is_a(value, "torch", "Tensor")]
+    torch: Any = sys.modules.get("torch")
+    named = [(getattr(torch, place.type, None), place.index) for place in places]
+    for module, index in _torch_devices():
+        if index is None:
+            module.synchronize()
+        elif index == module.current_device() or _ask(module, "memory_reserved", index) or (module, index) in named:
+            module.synchronize(index)
+    if (mx := sys.modules.get("mlx.core")) is not None:
+        mx.eval(values)
+        if hasattr(mx, "synchronize"):
+            mx.synchronize()
+
+
+def log_memory_state(operation: str, *, logger: logging.Logger | None = None, level: int = logging.DEBUG) -> None:
+    """Log one line with the memory as it is now, in MB (1e6 bytes), under the name of an operation.
+
+    logger: whose line it is; None means this module's own. Where `level` is off the memory is not even read.
+    A probe that fails is logged, not raised: in a `finally` it would take the place of the error that matters.
+    """
+    logger = logger or _LOG
+    if not logger.isEnabledFor(level):
+        return
+    try:
+        state = memory_state()
+    except Exception:
+        logger.log(level, "%s: the memory can't be read", operation, exc_info=True, stacklevel=2)
+        return
+    text = "%s: %.1f MB allocated, %.1f MB reserved, %.1f MB peak, %.1f MB resident"
+    logger.log(level, text, operation, *(size / 1e6 for size in state), stacklevel=2)
+
+
+def log_performance(
+    operation: str,
+    seconds: float,
+    extra: Mapping[str, object] | None = None,
+    *,
+    logger: logging.Logger | None = None,
+    level: int = logging.DEBUG,
+) -> None:
+    """Log one line with how long an operation took, in milliseconds, and `extra` as `key=value`.
+
+    logger: whose line it is; None means this module's own. Where `level` is off nothing is formatted, so that a tensor
+    in `extra` costs no wait for the device. Call `synchronize()` before the clock is read: accelerators work on.
+    """
+    logger = logger or _LOG
+    if logger.isEnabledFor(level):
+        # As text at once: a handler that keeps its records would keep a tensor of `extra`, and its graph, alive.
+        more = "".join(f", {key}={value}" for key, value in (extra or {}).items())
+        logger.log(level, "%s: %.3f ms%s", operation, seconds * 1e3, more, stacklevel=2)
+
+
+def _allocated_and_reserved() -> tuple[int, int]:
+    allocated = reserved = 0
+    for module, index in _torch_devices():
+        if index is None:
+            allocated += _ask(module, "current_allocated_memory")
+            reserved += _ask(module, "driver_allocated_memory")
+        else:
+            allocated += _ask(module, "memory_allocated", index)
+            reserved += _ask(module, "memory_reserved", index)
+    if (mx := sys.modules.get("mlx.core")) is not None:
+        active = _ask(_home_in_mlx(mx, "get_active_memory"), "get_active_memory")
+        allocated += active
+        reserved += active + _ask(_home_in_mlx(mx, "get_cache_memory"), "get_cache_memory")
+    return allocated, reserved
+
+
+def _used_bytes() -> tuple[str, int]:
+    """What to watch where nobody says what: the devices if they hold anything, else the process. With its kind."""
+    allocated, reserved = _allocated_and_reserved()
+    return ("devices", allocated) if reserved else ("process", _rss())
+
+
+def _ask(module: Any, name: str, *arguments: Any) -> int:
+    """A number of bytes that a library knows; 0 where this release of it has no such function."""
+    function = getattr(module, name, None)
+    return 0 if function is None else int(function(*arguments))
+
+
+def _torch_modules() -> list[Any]:
+    """The modules of torch that stand for a kind of device which this process uses; asking starts none up."""
+    torch: Any = sys.modules.get("torch")
+    found = []
+    for kind in ("cuda", "xpu"):
+        module = getattr(torch, kind, None)
+        if module is not None and module.is_initialized():
+            found.append(module)
+    backend = getattr(getattr(torch, "backends", None), "mps", None)
+    if backend is not None and backend.is_available():
+        found.append(torch.mps)
+    return found
+
+
+def _torch_devices() -> Iterator[tuple[Any, int | None]]:
+    """Each device of those modules: the module, and the index, None for MPS, which has one device."""
+    for module in _torch_modules():
+        if hasattr(module, "driver_allocated_memory"):
+            yield module, None
+        else:
+            for index in range(module.device_count()):
+                yield module, index
+
+
+def _empty_device_caches() -> None:
+    """Hand blocks that no tensor uses back to the devices. Libraries that nobody has imported hold none."""
+    for module in _torch_modules():
+        module.empty_cache()
+    if (mx := sys.modules.get("mlx.core")) is not None:
+        _home_in_mlx(mx, "clear_cache").clear_cache()
+
+
+def _home_in_mlx(mx: Any, name: str) -> Any:
+    """Where a function of mlx lives: older releases keep these in `mlx.core.metal`."""
+    return mx if hasattr(mx, name) else getattr(mx, "metal", mx)
+
+
+def _rss() -> int:
+    """Resident bytes of this process; 0 where the system does not say, whatever the reason: a probe stops no run."""
+    try:
+        if sys.platform == "win32":
+            return _rss_on_windows()
+        if sys.platform == "darwin":
+            return _rss_on_macos()
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except Exception:
+        return 0
+
+
+def _rss_on_windows() -> int:
+    import ctypes
+    import struct
+
+    # PROCESS_MEMORY_COUNTERS: its own size, page faults, peak working set, working set, six more. -1 is this process.
+    layout = "II8N"
+    counters = ctypes.create_string_buffer(struct.calcsize(layout))
+    struct.pack_into("I", counters, 0, len(counters))
+    library: Any = ctypes
+    known = library.windll.kernel32.K32GetProcessMemoryInfo(ctypes.c_void_p(-1), counters, len(counters))
+    return int(struct.unpack_from(layout, counters)[3]) if known else 0
+
+
+def _rss_on_macos() -> int:
+    import ctypes
+
+    # rusage_info_v0: a UUID of two words, six counters, then the resident size. `getrusage` knows only its peak.
+    words = (ctypes.c_uint64 * 12)()
+    failed = ctypes.pythonapi.proc_pid_rusage(os.getpid(), 0, words)
+    return 0 if failed else words[8]
+
+
+# ---------------------------------------------------------------------------------------------------- memory, watched
+
+
+class MemoryGuard:
+    """Says before a large allocation whether there is room for it below `limit_gb` (1 GB = 1e9 bytes).
+
+    What counts as used is what tensors use on the devices, all together, and the resident size of the process where no
+    device is in use. Cached blocks of a device are room: the allocator hands them out again. Only counters are read, so
+    it may be asked in each step. When the answer turns to no, one warning goes to this module's logger; the next one
+    comes only after what was refused would have fitted with a tenth of the limit to spare, or when less than half of
+    it is refused as well. Threads may share one object.
+
+    Raises ValueError when `limit_gb` is negative or NaN.
+    """
+
+    def __init__(self, limit_gb: float) -> None:
+        self.limit_bytes = _not_negative("limit_gb", limit_gb) * 1e9
+        self._lock = _Lock()
+        self._refused: float | None = None  # what was needed when it last warned; None: the next refusal warns
+
+    def ok(self, needed_bytes: float = 0, used_bytes: float | None = None) -> bool:
+        """Whether `needed_bytes` more stay within the limit. used_bytes: what is in use now; None asks the machine."""
+        used = _used_bytes()[1] if used_bytes is None else used_bytes
+        room = used + needed_bytes <= self.limit_bytes
+        with self._lock:
+            if self._refused is not None and used + self._refused <= 0.9 * self.limit_bytes:
+                self._refused = None
+            warn = not room and (self._refused is None or needed_bytes < self._refused / 2)
+            if warn:
+                self._refused = needed_bytes
+        if warn:
+            text = "%.3f GB in use and %.3f GB needed exceed the limit of %.3f GB"
+            _LOG.warning(text, used / 1e9, needed_bytes / 1e9, self.limit_bytes / 1e9)
+        return room
+
+
+class LeakMonitor:
+    """Tells by how many MB (1e6 bytes) the memory grows in each step, and calls for help when that is too much.
+
+    Call `step()` once per step, always at the same place: growth is what lies between two steps, so a second probe in
+    the same step would only measure the step's own work. The first `warmup` steps are not looked at, because caches and
+    optimizer states grow then. Of the steps after them the last `window` samples are kept, and the slope of their
+    least-squares line is the answer: a single peak hardly bends it, a leak does.
+
+    When the window is full and the slope is above `threshold_mb`, a warning goes to this module's logger,
+    `on_emergency(slope)` is called once, and the monitor rests for `cooldown` steps: it goes on measuring but calls
+    nobody. After a reload, and whenever the level of memory was changed on purpose, call `reset()`; `on_emergency` may
+    do so itself. Threads may share one object; while one of them is in `on_emergency`, no other enters it.
+
+    Raises ValueError when `window` < 2 or another number is negative or NaN, and TypeError when one that counts steps
+    is not an integer.
+    """
+
+    def __init__(
+        self,
+        threshold_mb: float = 1.0,
+        window: int = 50,
+        warmup: int = 10,
+        cooldown: int = 50,
+        on_emergency: Callable[[float], object] | None = None,
+    ) -> None:
+        self.threshold_mb = _not_negative("threshold_mb", threshold_mb)
+        self.window = _at_least_one("window", window)
+        if self.window < 2:
+            raise ValueError("window must be at least 2: one sample has no slope")
+        self.warmup = _not_negative("warmup", operator.index(warmup))
+        self.cooldown = _not_negative("cooldown", operator.index(cooldown))
+        self._on_emergency = on_emergency
+        self._lock = _Lock()
+        self._resting = 0  # steps of the cool-down that are left
+        self._kind = ""  # what the samples are of
+        self._samples: deque[int] = deque(maxlen=self.window)
+        self._warming = self.warmup  # steps of the warm-up that are left
+        self._slope = 0.0
+
+    def step(self, used_bytes: float | None = None) -> float:
+        """Take one sample and return the slope in MB per step: 0.0 while warming up and from one sample alone.
+
+        used_bytes: what is in use now; None asks the machine: what tensors use on the devices, and the resident size of
+        the process where no device is in use. Where the source changes, the measurement begins anew.
+
+        An error of `on_emergency` is raised when the monitor is ready for the next step. While `on_emergency` runs,
+        `step()` takes no sample, in whatever thread, and returns the slope as it is.
+        """
+        kind, used = _used_bytes() if used_bytes is None else ("given", int(used_bytes))
+        calls = False
+        try:
+            with self._lock:
+                if self._lock.busy or (kind == "process" and not used):  # or the system does not tell
+                    return self._slope
+                slope, over = self._sample(kind, used)
+                if not over:
+                    return slope
+                calls = self._lock.busy = True
+            _LOG.warning("memory grows by %.3f MB in each step, more than %.3f MB", slope, self.threshold_mb)
+            if self._on_emergency is not None:
+                self._on_emergency(slope)  # outside the lock: it may take long, and may use this object
+            return slope
+        finally:
+            if calls:
+                self._lock.busy = False
+
+    def _sample(self, kind: str, used: int) -> tuple[float, bool]:
+        """The slope with one more sample, and whether it is time to call for help."""
+        if kind != self._kind:
+            self.reset()
+            self._kind = kind
+        rested = self._resting == 0
+        self._resting = max(self._resting - 1, 0)
+        if self._warming:
+            self._warming -= 1
+            return 0.0, False
+        self._samples.append(used)
+        self._slope = _slope(self._samples) / 1e6
+        over = rested and len(self._samples) == self.window and self._slope > self.threshold_mb
+        if over:
+            self._resting = self.cooldown
+        return self._slope, over
+
+    def reset(self) -> None:
+        """Forget the samples and warm up again: what comes now has another baseline. A cool-down goes on."""
+        with self._lock:
+            self._samples.clear()
+            self._warming = self.warmup
+            self._slope = 0.0
+
+
+def _slope(samples: Collection[int]) -> float:
+    """The slope of the least-squares line through evenly spaced samples. In integers, so that it is exact."""
+    count = len(samples)
+    if count < 2:
+        return 0.0
+    # Positions doubled and centred, 1-n, 3-n, ..., n-1: their sum is 0, the sum of their squares n (n² - 1) / 3.
+    weighted: int = sum(map(operator.mul, range(1 - count, count, 2), samples))
+    return 6 * weighted / (count * (count * count - 1))
+
+
+class ReloadPolicy:
+    """Says when a model is to be saved and reloaded to get rid of leaked memory: at intervals, or above a threshold.
+
+    Each of the two decides alone, and is off when it is 0: `interval_steps` at each multiple of it (or at the first
+    question after one, where not every step asks), `threshold_gb` (1 GB = 1e9 bytes) at any step at all. After
+    `done(step)` both are silent for `cooldown_steps` steps. Reload only what was really written:
+
+        if policy.due(step, memory_state().allocated):
+            path = save(step)         # None where checkpoints are switched off
+            if path is not None:
+                reload(path)
+                monitor.reset()       # of a LeakMonitor: there is a new baseline
+            policy.done(step)
+
+    Threads may share one object. Raises ValueError when a number is negative or NaN, and TypeError when one that counts
+    steps is not an integer.
+    """
+
+    def __init__(self, interval_steps: int = 0, threshold_gb: float = 0.0, cooldown_steps: int = 0) -> None:
+        self.interval_steps = _not_negative("interval_steps", operator.index(interval_steps))
+        self.threshold_bytes = _not_negative("threshold_gb", threshold_gb) * 1e9
+        self.cooldown_steps = _not_negative("cooldown_steps", operator.index(cooldown_steps))
+        self._lock = _Lock()
+        self._asked: int | None = None
+        self._done: int | None = None
+
+    def due(self, step: int, used_bytes: float) -> bool:
+        """Whether to save and reload now. step: counted from 0, where nothing is due by interval. Asks no device."""
+        with self._lock:
+            before = self._asked
+            if before is None or step < before:  # the first question, or the steps are counted anew
+                before = step - 1
+                if self._done is not None:
+                    self._done = min(self._done, step)
+            self._asked = step
+            if self._done is not None and step <= self._done + self.cooldown_steps and self.cooldown_steps:
+                return False
+        by_interval = (
+            self.interval_steps > 0 and step > 0 and step // self.interval_steps > before // self.interval_steps
+        )
+        by_threshold = self.threshold_bytes > 0 and used_bytes > self.threshold_bytes
+        return by_interval or by_threshold
+
+    def done(self, step: int) -> None:
+        """The reload is over, or was given up: begin the cool-down."""
+        with self._lock:
+            self._done = step
+
+
+# ---------------------------------------------------------------------------------------------------- now and then
+
+
+def every(n: int) -> Callable[[], bool]:
+    """Return a function that is True on its first call, then on every `n`-th one: calls 1, n + 1, 2n + 1, ...
+
+    Each function that is returned counts by itself, so make it outside the loop. Threads may share it: of `n` calls in
+    a row exactly one gets True.
+
+    Raises ValueError when `n` < 1 and TypeError when it is not an integer.
+    """
+    return _Every(_at_least_one("n", n))
+
+
+class _Every:
+    # A class and not a closure, so that an object that has one can still be pickled and copied.
+    __slots__ = ("_lock", "_n", "_place")
+
+    def __init__(self, n: int) -> None:
+        self._lock, self._n, self._place = _Lock(), n, 0
+
+    def __call__(self) -> bool:
+        with self._lock:
+            due = self._place == 0
+            self._place = (self._place + 1) % self._n
+        return due
 
 
 class Cleanup:
@@ -515,14 +910,10 @@ class Cleanup:
         prune: Callable[[], object] | None = None,
     ) -> None:
         self.every = _at_least_one("every", every)
-        self.cooldown = operator.index(cooldown)
-        if self.cooldown < 0:
-            raise ValueError(f"cooldown must not be negative, got {cooldown}")
-        if not above_gb >= 0:
-            raise ValueError(f"above_gb must not be negative, got {above_gb}")
-        self.above_bytes = above_gb * 1e9
+        self.cooldown = _not_negative("cooldown", operator.index(cooldown))
+        self.above_bytes = _not_negative("above_gb", above_gb) * 1e9
         self._prune = prune
-        self._lock = threading.Lock()
+        self._lock = _Lock()
         self._steps = 0
         self._rests_until = 0
 
@@ -542,49 +933,329 @@ class Cleanup:
         with self._lock:
             if step <= self._rests_until:
                 return False
-            spare = _spare_bytes() if state is None else state.reserved - state.allocated
-            if not spare > self.above_bytes:
+            allocated, reserved = _allocated_and_reserved() if state is None else (state.allocated, state.reserved)
+            if not reserved - allocated > self.above_bytes:
                 return False
             self._rests_until = step + self.cooldown
-        _empty_caches()
+        _empty_device_caches()
         return True
 
 
-def _spare_bytes() -> int:
-    """What the allocators of all devices hold beyond what tensors use; 0 where there is no device in use."""
-    spare = 0
-    torch, mx = sys.modules.get("torch"), sys.modules.get("mlx.core")
-    for device in _torch_devices(torch):
-        if hasattr(device, "driver_allocated_memory"):
-            spare += device.driver_allocated_memory() - device.current_allocated_memory()
-        else:
-            for index in range(device.device_count()):
-                spare += device.memory_reserved(index) - device.memory_allocated(index)
-    if mx is not None:
-        spare += _of_mlx(mx, "get_cache_memory")()
-    return spare
+# ---------------------------------------------------------------------------------------------------- configurations
 
 
-def _empty_caches() -> None:
-    torch, mx = sys.modules.get("torch"), sys.modules.get("mlx.core")
-    for device in _torch_devices(torch):
-        device.empty_cache()
-    if mx is not None:
-        _of_mlx(mx, "clear_cache")()
+class ConfigMismatch(ValueError):
+    """A checkpoint was made with another configuration. `differences`: one line of text for each of them."""
+
+    def __init__(self, differences: Sequence[str]) -> None:
+        super().__init__(tuple(differences))  # as the only argument, so that the exception can be pickled
+        self.differences = tuple(differences)
+
+    def __str__(self) -> str:
+        return "the saved configuration does not fit:\n" + "\n".join(f"  {line}" for line in self.differences)
 
 
-def _torch_devices(torch: Any) -> list[Any]:
-    """The modules of torch that stand for a device which this process uses; asking starts none up."""
-    found = []
-    for name in ("cuda", "xpu"):
-        device = getattr(torch, name, None)
-        if device is not None and device.is_initialized():
-            found.append(device)
-    if torch is not None and torch.backends.mps.is_available():
-        found.append(torch.mps)
-    return found
+def check_config(saved: object, current: object, keys: Iterable[str]) -> None:
+    """Compare the configuration that a checkpoint was saved with, and the current one, before the weights are loaded.
+
+    Both sides may be mappings, dataclass instances, namespaces or other objects with attributes, also one of each.
+    A key may reach into them, "model.layers.0.width"; a key that has dots of its own is found as well. Values are equal
+    when `==` says so; nested configurations are compared member by member, a list equals a tuple of the same items,
+    NaN equals NaN, and tensors and arrays of any device are compared by their values.
+
+    Raises ConfigMismatch, a ValueError, which names each difference; a key that one side lacks is one, and so is a key
+    that both lack, because it is misspelt. Raises TypeError when `keys` is one string.
+
+    Nothing is read from disk here, and what counts is that the weights have not been read either. With torch 2.13
+    this reads the pickled structure of the file, but no weights, until one is used:
+
+        checkpoint = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        check_config(checkpoint["config"], config, ["model.width", "vocabulary"])
+        model.load_state_dict(checkpoint["model"])
+
+    `weights_only=True`, the default since torch 2.6, builds plain values only: save the configuration as a dict, since
+    it refuses a Namespace or a dataclass. It does read all weights, so it takes `mmap=True` as well, which needs a path
+    and a file in the zip format (the default of `torch.save`). Or keep the configuration in a small JSON file beside
+    the weights, and compare that first.
+    """
+    if isinstance(keys, str):
+        raise TypeError("keys must be a collection of names, not one string")
+    found = (line for key in keys for line in _differences(key, _member(saved, key), _member(current, key)))
+    if differences := tuple(dict.fromkeys(found)):  # each once: keys may overlap
+        raise ConfigMismatch(differences)
 
 
-def _of_mlx(mx: Any, name: str) -> Any:
-    """A function of mlx, which older releases keep in `mlx.core.metal`."""
-    return getattr(mx, name) if hasattr(mx, name) else getattr(mx.metal, name)
+class _Missing:
+    def __repr__(self) -> str:
+        return "missing"
+
+
+_MISSING = _Missing()
+
+
+def _member(owner: object, path: str) -> object:
+    """What a dotted path leads to; the path as a whole may be a name too."""
+    if isinstance(owner, Mapping):
+        if path in owner:
+            return owner[path]
+    elif isinstance(owner, Sequence):
+        if path.isdecimal() and int(path) < len(owner):
+            return owner[int(path)]
+    elif hasattr(owner, path):
+        return getattr(owner, path)
+    for place, sign in enumerate(path):
+        if sign == ".":
+            inner = _member(owner, path[:place])
+            found = _MISSING if inner is _MISSING else _member(inner, path[place + 1 :])
+            if found is not _MISSING:
+                return found
+    return _MISSING
+
+
+def _differences(path: str, saved: object, current: object) -> Iterator[str]:
+    if saved is _MISSING and current is _MISSING:
+        yield f"{path}: neither side has it"
+        return
+    saved, current = _plain(saved), _plain(current)
+    if _equal(saved, current):
+        return
+    inner = _members(saved), _members(current)
+    if inner[0] is not None and inner[1] is not None:
+        for name in dict.fromkeys([*inner[0], *inner[1]]):
+            yield from _differences(f"{path}.{name}", inner[0].get(name, _MISSING), inner[1].get(name, _MISSING))
+    elif isinstance(saved, (list, tuple)) and isinstance(current, (list, tuple)) and len(saved) == len(current):
+        if any(line for pair in zip(saved, current, strict=True) for line in _differences(path, *pair)):
+            yield f"{path}: saved {_short(saved)}, current {_short(current)}"
+    else:
+        yield f"{path}: saved {_short(saved)}, current {_short(current)}"
+
+
+def _plain(value: object) -> object:
+    """A tensor or an array, of whatever library and device, as lists and numbers."""
+    to_list = None if isinstance(value, type) else getattr(value, "tolist", None)
+    return to_list() if callable(to_list) else value
+
+
+def _equal(saved: object, current: object) -> bool:
+    try:
+        if saved == current:
+            return True
+    except Exception:  # values that can't be compared are not the same
+        return False
+    return isinstance(saved, float) and isinstance(current, float) and math.isnan(saved) and math.isnan(current)
+
+
+def _members(value: object) -> dict[Any, object] | None:
+    """The entries of a nested configuration; None for a value that is one whole."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, type) or callable(value):
+        return None
+    if is_dataclass(value):
+        return {field.name: getattr(value, field.name, _MISSING) for field in fields(value)}
+    if isinstance(value, SimpleNamespace) or _is_a(value, "argparse", "Namespace"):
+        return dict(vars(value))
+    if type(value).__eq__ is not object.__eq__:
+        return None
+    # An object that says nothing of equality: its public attributes decide, if there are any (an Enum has none).
+    return {name: item for name, item in getattr(value, "__dict__", {}).items() if not name.startswith("_")} or None
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+# ---------------------------------------------------------------------------------------------------- files
+
+_FLUSH_BYTES = 1 << 20
+
+
+class BufferedWriter:
+    """Appends lines to a text file (UTF-8), many at a time, so that a step does not wait for the disk.
+
+        with BufferedWriter("log.jsonl") as log:      # around the loop, not in it
+            for step in range(steps):
+                log.write(json.dumps(record(step)))
+
+    Lines go to the file when `flush_every` of them wait, or 1 MiB; on `flush()`, on `close()`, at the end of the `with`
+    block also where the loop raises; when the writer is forgotten without a close, and when the interpreter exits. What
+    is lost are the waiting lines of a process that is killed, and of a `multiprocessing` worker that doesn't close.
+
+    A line that `write` took is in the file or waits. When the disk is full, say, the error is raised, the lines
+    wait, and the next flush goes on where this one stopped, in the middle of a line if need be. Between flushes the
+    file is closed: it may be rotated or removed, and is made again. A flush appends whole lines, so that several
+    processes may append to one file. Threads may share a writer. In a forked process it starts empty: what waits is
+    the parent's to write. A copied or unpickled writer is a new one for the same file.
+
+    Raises OSError when the file can't be opened for appending, ValueError when a number is below 1, and TypeError when
+    it is not an integer.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, flush_every: int = 100, max_pending: int = 10_000) -> None:
+        self.flush_every = _at_least_one("flush_every", flush_every)
+        self.max_pending = _at_least_one("max_pending", max_pending)
+        self.path = os.path.abspath(path)  # now: the working directory may change
+        with open(self.path, "ab"):  # an error belongs here, not into the loop
+            pass
+        self._lines = _Lines(self.path)
+        self._closed = False
+        # Of the lines, not of the writer: so it can be forgotten. Runs then, or when the interpreter exits.
+        self._finalizer = weakref.finalize(self, self._lines.flush)
+
+    def write(self, line: str) -> None:
+        """Take one line. A newline is put behind it unless it ends with one; it may hold several lines, kept together.
+
+        Raises OSError when lines were due and could not be written. The line is then kept like all others, so it must
+        not be written again; only when `max_pending` lines wait already and still can't be written, it is refused.
+        Raises ValueError after `close()`, and UnicodeEncodeError for half a surrogate pair.
+        """
+        if not isinstance(line, str):
+            raise TypeError(f"need a str, got {type(line).__name__}")
+        data = (line if line.endswith("\n") else line + "\n").encode()
+        lines = self._lines
+        with lines.lock:
+            if self._closed:
+                raise ValueError(f"the writer of {self.path} is closed")
+            if len(lines.waiting) >= self.max_pending:
+                lines.flush()
+            lines.add(data)
+            if len(lines.waiting) >= min(self.flush_every, self.max_pending) or lines.size >= _FLUSH_BYTES:
+                lines.flush()
+
+    def flush(self) -> None:
+        """Write the waiting lines to the file. Raises OSError when that fails; what was not written goes on waiting."""
+        self._lines.flush()
+
+    def close(self) -> None:
+        """Flush, and take no more lines. Raises OSError as `flush` does: it is then still open, and may be tried again.
+
+        Closing a closed writer does nothing.
+        """
+        with self._lines.lock:
+            self._lines.flush()
+            self._closed = True
+            if not self._lines.waiting:
+                self._finalizer.detach()
+
+    def __enter__(self: Writer) -> Writer:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Callable[[], object], tuple[()]]:
+        again = functools.partial(type(self), self.path, flush_every=self.flush_every, max_pending=self.max_pending)
+        return again, ()
+
+
+class _Lines:
+    """Encoded lines that wait for one file. They leave the list only when the system has taken them."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.waiting: list[bytes] = []
+        self.size = 0
+        self.lock = _Lock()
+        _FORKED.add(self)
+
+    def add(self, data: bytes) -> None:
+        self.waiting.append(data)
+        self.size += len(data)
+
+    def flush(self) -> None:
+        with self.lock:
+            # Busy: a signal handler came in the middle of a flush. That one goes on when the handler returns.
+            if self.lock.busy or not self.waiting:
+                return
+            written = 0
+            self.lock.busy = True
+            try:
+                data = memoryview(b"".join(self.waiting))
+                with open(self.path, "ab", buffering=0) as file:
+                    while written < len(data):
+                        written += file.write(data[written:]) or 0
+            finally:
+                try:
+                    self.drop(written)
+                finally:
+                    self.lock.busy = False
+
+    def drop(self, written: int) -> None:
+        """Forget this many bytes from the front: whole lines, and the part of a line that is on the disk."""
+        whole = 0
+        for line in self.waiting:
+            if len(line) > written:
+                break
+            written -= len(line)
+            whole += 1
+        if written:
+            self.waiting[whole] = self.waiting[whole][written:]
+        del self.waiting[:whole]
+        self.size = sum(map(len, self.waiting))
+
+    def after_fork(self) -> None:
+        self.waiting, self.size = [], 0
+
+
+# ---------------------------------------------------------------------------------------------------- common ground
+
+_LOG = logging.getLogger(__name__)
+
+
+def _at_least_one(name: str, value: int) -> int:
+    number = operator.index(value)  # TypeError for 2.5 and "3"; accepts numpy integers
+    if number < 1:
+        raise ValueError(f"{name} must be at least 1, got {number}")
+    return number
+
+
+def _not_negative(name: str, value: Number) -> Number:
+    if not value >= 0:  # so that NaN is refused too
+        raise ValueError(f"{name} must not be negative, got {value}")
+    return value
+
+
+def _is_a(value: object, module: str, name: str) -> bool:
+    """isinstance(value, module.name) without importing: where nobody has imported the module, no value is one."""
+    return isinstance(value, getattr(sys.modules.get(module), name, ()))
+
+
+class _Lock:
+    """A lock for the inside of one object; `busy` is for its owner to say that it is at work outside of the lock.
+
+    Re-entrant, so that a signal handler or a finalizer that comes in between cannot wait for itself for ever. Copied or
+    pickled it is a new one, so that its owner can be; in a forked process too, where whoever held it does not live.
+    """
+
+    __slots__ = ("__weakref__", "_lock", "busy")
+
+    def __init__(self) -> None:
+        self.after_fork()
+        _FORKED.add(self)
+
+    def after_fork(self) -> None:
+        self._lock = threading.RLock()
+        self.busy = False
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *exception: object) -> None:
+        self._lock.release()
+
+    def __reduce__(self) -> tuple[type[_Lock], tuple[()]]:
+        return _Lock, ()
+
+
+# What has to start anew in a forked process; each goes when nobody else needs it.
+_FORKED: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def _start_anew() -> None:
+    for item in list(_FORKED):
+        item.after_fork()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_start_anew)

@@ -132,6 +132,31 @@ def test_patterns_start_from_the_folder_of_their_file(write: Write) -> None:
     assert "clamp-it" in settings("lib").enabled("lib/other/gen/a.py")
 
 
+@pytest.mark.parametrize(
+    ("table", "fixed"),
+    [
+        ("", {"bound-history", "clamp-it", "rare-one"}),
+        ('unfixable = ["clamp-it"]', {"bound-history", "rare-one"}),
+        ('fixable = ["clamp-it"]', {"clamp-it"}),
+        ('fixable = ["clamp-it"]\nunfixable = ["clamp-it"]', set()),
+        ('fixable = ["clamp-it"]\nunfixable = ["ALL"]', {"clamp-it"}),
+        ('unfixable = ["all"]', set()),
+        ("fixable = []", set()),
+    ],
+)
+def test_fixes_are_switched_off_by_rule(write: Write, table: str, fixed: set[str]) -> None:
+    write(table)
+    assert {rule for rule in RULES if settings().keeps_from_fixing(rule) is None} == fixed
+    assert settings().selected() == DEFAULTS
+
+
+def test_a_fix_that_is_off_says_which_file_did_it(write: Write) -> None:
+    write('unfixable = ["clamp-it"]')
+    write('fixable = ["clamp-it"]', "lib")
+    assert settings("lib").keeps_from_fixing("clamp-it") == ('its fix is switched off by "unfixable" in pyproject.toml')
+    assert settings("lib").keeps_from_fixing("rare-one") == 'it is not listed under "fixable" in lib/pyproject.toml'
+
+
 # -- where they come from ----------------------------------------------------------------------------------------------
 
 
@@ -232,6 +257,8 @@ def test_a_vendored_runtime_starts_from_the_folder_of_its_file(write: Write) -> 
         ("exclude = [1]", '[tool.memlint] "exclude" must be a list of strings, not [1]'),
         ('exclude = ["a", "[z-a]"]', '[tool.memlint] "exclude": not a valid pattern: "[z-a]"'),
         ('per-file-ignores = {"a\\\\" = []}', '[tool.memlint.per-file-ignores] "a\\": not a valid pattern: "a\\"'),
+        ('fixable = ["clamp"]', '[tool.memlint] "fixable": unknown rule "clamp", did you mean "clamp-it"?'),
+        ('unfixable = "all"', '[tool.memlint] "unfixable" must be a list of strings, not "all"'),
         ('strict = "yes"', '[tool.memlint] "strict" must be true or false, not "yes"'),
         ('runtime = "vendor:"', '[tool.memlint] "runtime" must be "import" or "vendor:PATH", not "vendor:"'),
         ("runtime = 3", '[tool.memlint] "runtime" must be "import" or "vendor:PATH", not 3'),

@@ -26,7 +26,7 @@ ORDER = [
     {"memlint.runtime", "memlint.rule", "memlint.fixer"},  # the helpers, and the words that all others speak
     {"memlint.source", "memlint.suppress", "memlint.page"},
     {"memlint.facts"},
-    {"memlint.taught", "memlint.layout"},
+    {"memlint.taught", "memlint.layout", "memlint.linking"},
     {"memlint.project"},
     {"memlint.conditions", "memlint.names"},
     {"memlint.imports"},

@@ -7,7 +7,7 @@ import re
 import stat
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +40,13 @@ class Project:
     calls: int = 0
     extra: Callable[[str, str], list[Finding]] = lambda path, text: []
     after_read: Callable[[], None] = lambda: None
+    off: Mapping[str, str] = field(default_factory=dict)
 
     def options(self, rule: str) -> Mapping[str, Any]:
         return {"limit": 5}
+
+    def keeps_from_fixing(self, rule: str) -> str | None:
+        return self.off.get(rule)
 
     def put(self, **files: str | bytes) -> Project:
         for name, text in files.items():
@@ -144,6 +148,14 @@ def test_many_findings_in_many_files_take_one_round(project: Project) -> None:
     assert len(report.fixed) == 6
     assert (report.refused, report.withheld, report.errors) == ([], [], [])
     assert project.calls == 2
+
+
+def test_a_fix_that_is_switched_off_is_not_tried(project: Project) -> None:
+    project.put(a="def f():\n    h.append(1)\n    y = gpu(a)\n")
+    project.off = {"bound-history": "its fix is switched off"}
+    report = project.repair()
+    assert "    h.append(1)\n    y = to_cpu(gpu(a))\n" in new(report)
+    assert refused(report) == ["a.py:4 bound-history: its fix is switched off"]
 
 
 def test_nothing_is_written_before_write(project: Project) -> None:

@@ -645,9 +645,11 @@ class TestRelease:
         watched = weakref.ref(owner["model"])
         seen = []
 
-        def device(name: str, available: bool) -> types.SimpleNamespace:
+        def device(name: str, used: bool) -> types.SimpleNamespace:
             return types.SimpleNamespace(
-                is_available=lambda: available, empty_cache=lambda: seen.append((name, watched() is None))
+                is_initialized=lambda: used,
+                is_available=lambda: used,
+                empty_cache=lambda: seen.append((name, watched() is None)),
             )
 
         fake = types.ModuleType("torch")

@@ -32,10 +32,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     # Imported only now: `memlint --version` should not wait for the rules, nor for LibCST below them.
-    from memlint.cli import check, fix, screen, show
+    from memlint.cli import check, fix, init, screen, show
     from memlint.config import ConfigError
 
-    commands = {"check": check.run, "fix": fix.run, "rule": show.rule, "config": show.config}
+    commands = {"check": check.run, "fix": fix.run, "init": init.run, "rule": show.rule, "config": show.config}
     try:
         return commands[arguments.command](arguments)
     except ConfigError as error:
@@ -98,6 +98,20 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     fix.add_argument(
         "--runtime", metavar="import|vendor:PATH", help="import helpers from memlint, or copy them to a file of yours"
     )
+
+    init = commands.add_parser(
+        "init",
+        help="write settings and a pre-commit entry for a project",
+        description="Look at a project and show, as a patch, the settings and the pre-commit entry that it would get.",
+        parents=[output],
+        allow_abbrev=False,
+    )
+    init.add_argument("path", nargs="?", default=".", metavar="PATH", help="where the project is (default: here)")
+    init.add_argument("--write", action="store_true", help="write the files instead of showing a patch")
+    init.add_argument("--instrument", action="store_true", help="put memory probes into the training code, too")
+    init.add_argument("--no-pre-commit", dest="pre_commit", action="store_false", help="leave pre-commit out")
+    init.add_argument("--pre-commit-repo", metavar="URL", help="take the hook from this repository")
+    init.add_argument("--runtime", metavar="import|vendor:PATH", help="where repaired code gets its helpers from")
 
     rule = commands.add_parser(
         "rule", help="explain a rule, or list all", description="Explain a rule, or list all.", allow_abbrev=False

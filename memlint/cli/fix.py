@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
-import io
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
             return seen[-1]
 
         outcome = repair.repair(files, rules=rules, unsafe=arguments.unsafe_fixes, check=check)
-        written = [] if arguments.diff else repair.write(outcome)
+        copies, written = repair.copies(outcome) if arguments.diff else ({}, repair.write(outcome))
         # Asked again rather than added up: one repair may settle, move or uncover what another one is about.
         overlay = {path: new for path, (_, new) in outcome.changed.items()} if arguments.diff else None
         rest = check(files, overlay=overlay) if outcome.changed else seen[0]
@@ -56,8 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
     left = [finding for finding in rest.findings if rules is None or finding.rule in rules]
     if arguments.diff:
         screen.keep_remarks_apart()
-        for path, (old, new) in outcome.changed.items():
-            screen.show(_diff(path, old, new, screen.paint))
+        for path, (old, new) in {**(copies if outcome.changed else {}), **outcome.changed}.items():
+            screen.show_patch(path, old, new)
     else:
         if not arguments.quiet:
             screen.show(f"fixed  {concise.headline(finding, screen.paint)}\n" for finding in outcome.fixed)
@@ -95,17 +93,6 @@ def _left(left: Sequence[Finding], outcome: RepairReport, fixes: Fixes, paint: P
             if cure is not None:
                 reason = _WITHHELD[cure.safety.value]
         yield f"       {reason or 'this rule has no fix'}\n"
-
-
-def _diff(path: str, old: bytes, new: bytes, paint: Painter) -> Iterator[str]:
-    from memlint.source import decode
-
-    before, after = (list(io.StringIO(decode(data)[0], newline="")) for data in (old, new))
-    styles = {"-": "removed", "+": "added", "@": "place"}
-    for number, line in enumerate(difflib.unified_diff(before, after, path, path)):
-        end = "" if line.endswith("\n") else "\n\\ No newline at end of file\n"
-        style = "message" if number < 2 else styles.get(line[0])
-        yield (paint(line.rstrip("\n"), style) + line[len(line.rstrip("\n")) :] if style else line) + end
 
 
 def _last_line(outcome: RepairReport, left: Sequence[Finding], failed: int, checked: int, *, dry: bool) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
-from typing import IO
+from typing import IO, AnyStr
 
 from memlint.config import ConfigError
 from memlint.report.paint import Painter, colours, plain
@@ -30,6 +30,22 @@ class Screen:
         self._remarks = sys.stderr
         self.paint_remarks = _painter(self._color, sys.stderr)
 
+    def show_patch(self, path: str, old: bytes | None, new: bytes, folder: str = os.curdir) -> None:
+        """Write the change of one file: in colours for people, else byte for byte, so that git can apply it."""
+        from memlint.report.patch import painted, patch
+        from memlint.source import Unreadable, decode
+
+        change = patch(path, old, new, folder)
+        if self.paint is plain:
+            sys.stdout.flush()
+            _write(sys.stdout.buffer, change)
+        else:
+            try:
+                encoding = decode(new)[1]
+            except Unreadable:  # what it means to Python need not be what it means to itself
+                encoding = "utf-8"
+            self.show(painted(change, encoding, self.paint))
+
     def show(self, chunks: Iterable[str]) -> None:
         """Write the result."""
         if self._file is None:
@@ -52,7 +68,7 @@ def complain(message: str, kind: str = "error") -> None:
     _write(sys.stderr, [f"memlint: {kind}: {message}\n"])
 
 
-def _write(stream: IO[str], chunks: Iterable[str]) -> None:
+def _write(stream: IO[AnyStr], chunks: Iterable[AnyStr]) -> None:
     try:
         for chunk in chunks:
             stream.write(chunk)

@@ -104,6 +104,8 @@ def _rows(settings: Settings) -> Iterator[tuple[str, Any, str]]:
     yield "ignore", list(settings.ignore), origin("ignore")
     if said.ignore:
         yield "ignore", list(said.ignore), COMMAND_LINE
+    yield "fixable", list(settings.fixable), origin("fixable")
+    yield "unfixable", list(settings.unfixable), origin("unfixable")
     for _, pattern, names in settings.per_file_ignores:
         yield f'per-file-ignores."{pattern}"', list(names), origin(f"per-file-ignores.{pattern}")
     for _, patterns in settings.exclude:

@@ -10,6 +10,7 @@ from memlint.conditions.containers import (
     OnlyEndsRead,
     ReadHereOnly,
 )
+from memlint.conditions.flags import IsFlag, PassedFlags
 from memlint.conditions.grads import (
     CalleeKeeps,
     CalleeKeepsGrad,
@@ -41,6 +42,7 @@ __all__ = [
     "GivenTensor",
     "Heavy",
     "HelpersKeepGrad",
+    "IsFlag",
     "IsModule",
     "IsModuleAttribute",
     "IsModuleClass",
@@ -57,6 +59,7 @@ __all__ = [
     "NothingTrims",
     "OnlyEndsRead",
     "Open",
+    "PassedFlags",
     "PerStep",
     "ReadHereOnly",
     "RunsAgain",

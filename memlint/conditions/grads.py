@@ -9,7 +9,8 @@ from memlint.conditions.meant import OWNER, WHICH, call_of
 from memlint.facts import knowledge as k
 from memlint.facts import values as v
 from memlint.facts.summary import FunctionId
-from memlint.project import REFUTED, Project, closure, holds, unknown
+from memlint.linking import closure
+from memlint.project import REFUTED, Project, holds, unknown
 from memlint.rule import Answer, Reason
 
 _FOR_LOSS = re.compile(r"loss|penalty|before_backward|objective")

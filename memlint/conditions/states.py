@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from memlint.facts.summary import FunctionId
-from memlint.project import REFUTED, Project, closure, holds, unknown
+from memlint.linking import closure
+from memlint.project import REFUTED, Project, holds, unknown
 from memlint.rule import Answer, Reason
 
 

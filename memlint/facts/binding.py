@@ -115,6 +115,9 @@ class Binding(Fields):
             self.shrink(f"attr:{rest.rpartition('.')[2]}", "rebind", self.stmt)
         if rest and first == self.scope.self_name and owner is not None and "." not in rest:
             stored = v.without_ids(value).but(holder=value.holder if value.holder.startswith("class:") else "")
+            parameter = value.holder if value.holder.startswith("param:") and self.scope.name == "__init__" else ""
+            if owner.given.setdefault(rest, parameter) != parameter:
+                owner.given[rest] = ""
             old_attr = owner.attributes.get(rest)
             owner.attributes[rest] = stored if old_attr is None else v.join(old_attr, stored)
         if rest.endswith("requires_grad") and value.const is not True:

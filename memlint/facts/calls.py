@@ -179,9 +179,13 @@ class Calls(Methods):
         qualname, _, depth = rest.rpartition(":")
         if made == "made" and qualname == self.scope.qualname and depth.isdecimal():
             site.made_here, site.made_in = True, int(depth)
+        if owner.holder.startswith("param:") and not site.receiver:
+            site.given = owner.holder
         first, _, attr = owner.source.partition(".")
         if attr and first == self.scope.self_name and self.scope.owner is not None:
             site.on = f"class:{self.scope.owner.name}.{attr}"
+            if not site.receiver:
+                site.given = self.scope.owner.given.get(attr, "")
 
     def _is_layer(self, expr: n.Call, method: str, on_self: bool) -> bool:
         """An attribute of a module that is called and is none of its methods."""
@@ -228,7 +232,7 @@ class Calls(Methods):
     def _class_of(self, receiver: Value, on_self: bool) -> str:
         if on_self and self.scope.owner is not None:
             return self.scope.owner.name
-        return receiver.path if receiver.kind in (v.OBJECT, v.MODULE, v.UNKNOWN) and "." in receiver.path else ""
+        return v.class_of(receiver)
 
     def _is_local(self, name: str) -> bool:
         return any(name in scope.local_names for scope in self.scope.around()) or name in self.file.names.defined

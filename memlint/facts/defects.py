@@ -326,3 +326,10 @@ class SameResult:
 
     call: Span
     loop: Span | None
+
+
+@dataclass(frozen=True, slots=True)
+class InvertedFlag:
+    """`~flag` of a Python bool. expression: span of the whole."""
+
+    expression: Span

@@ -184,7 +184,8 @@ class CallSite:
 
     path: the dotted path where known; name: its last part; receiver: the class of the object it is called on.
     made_here: this function made that object, inside the first `made_in` of the loops.
-    on: the identity of the attribute that the object is read from. dropped: nobody takes the result.
+    on: the identity of the attribute that the object is read from. given: that of the parameter that it is.
+    dropped: nobody takes the result.
     rare: a test inside the loop (in the function, where there is none), or an exception, decides whether it is reached.
     """
 
@@ -201,6 +202,7 @@ class CallSite:
     made_here: bool = False
     made_in: int = 0
     on: str = ""
+    given: str = ""
     dropped: bool = False
     rare: bool = False
 

@@ -19,7 +19,10 @@ MODULE_BODY = "<module>"
 
 @dataclass(slots=True, eq=False)
 class Class_:
-    """A class of the file. `attributes` joins what any method stores under `self.name`."""
+    """A class of the file. `attributes` joins what any method stores under `self.name`.
+
+    given: the identity of the parameter that the constructor stores under a name; "" where others are stored as well.
+    """
 
     node: n.Class
     name: str
@@ -28,6 +31,7 @@ class Class_:
     methods: dict[str, Scope] = field(default_factory=dict)
     attributes: dict[str, Value] = field(default_factory=dict)
     hints: dict[str, Value] = field(default_factory=dict)
+    given: dict[str, str] = field(default_factory=dict)
 
     def is_module(self, file_classes: dict[str, Class_], seen: frozenset[str] = frozenset()) -> bool:
         """Whether it derives from a module class that is known or in this file."""

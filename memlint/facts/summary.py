@@ -11,6 +11,7 @@ from memlint.facts import nodes as n
 from memlint.facts import values as v
 from memlint.facts.ends import parameter_ends
 from memlint.facts.events import ENDLESS, ITEMS, OFF, RANGE, REPEATING, WHILE, CallSite, Draw, Shrink
+from memlint.facts.flags import declared
 from memlint.facts.kept import kept_parameters
 from memlint.facts.ticking import reached
 from memlint.rule import Spot
@@ -23,13 +24,16 @@ FunctionId = tuple[str, str]
 class Argument:
     """What is passed: its kind, the identity of the container or parameter that it is, whether it carries a graph.
 
-    frozen: a module none of whose parameters needs gradients.
+    frozen: a module none of whose parameters needs gradients. of: the class of an object, with "[]" for a container of
+    such. made_here: the calling function made the object itself.
     """
 
     kind: str
     holder: str
     attached: bool = False
     frozen: bool = False
+    of: str = ""
+    made_here: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ class Call:
     items: in a loop over items none of which is what the call is made on.
     endless: in a loop that never ends. made_here: on an object that the calling function made itself.
     again: in a step, data or endless loop around which the object that it is made on was made.
+    given: the identity of the parameter that it is made on.
     reached: in each pass of a loop that steps something, always when its function runs, or seldom.
     """
 
@@ -58,6 +63,7 @@ class Call:
     spot: Spot
     args: tuple[Argument, ...]
     keywords: tuple[tuple[str, Argument], ...]
+    given: str = ""
     reached: str = ""
 
 
@@ -161,7 +167,10 @@ class ClassSummary:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One file. attributes: the names of all attributes that it reads."""
+    """One file. attributes: the names of all attributes that it reads.
+
+    flags: attributes that it declares as Python bools, by class. others: those under which it stores other things.
+    """
 
     path: str
     module: str
@@ -169,6 +178,8 @@ class Summary:
     classes: tuple[ClassSummary, ...]
     made: tuple[Made, ...]
     attributes: frozenset[str]
+    flags: frozenset[tuple[str, str]]
+    others: frozenset[str]
 
 
 def summarize(facts: FileFacts) -> Summary:
@@ -198,7 +209,11 @@ def summarize(facts: FileFacts) -> Summary:
         for number, scope in enumerate(facts.all_scopes())
         for index, init in enumerate(scope.events.inits)
     )
-    return Summary(facts.path, facts.names.module, functions, classes, made, frozenset(facts.attributes))
+    known = declared(facts)
+    read = frozenset(facts.attributes)
+    return Summary(
+        facts.path, facts.names.module, functions, classes, made, read, frozenset(known.flags), frozenset(known.others)
+    )
 
 
 _LARGE = frozenset({v.TENSOR, v.OUTPUT, v.MODULE, v.OPTIMIZER, v.ARRAY})
@@ -277,6 +292,7 @@ def _matters(site: CallSite) -> bool:
 
 
 def _call(scope: Scope, site: CallSite, spot: Spot, rebound: frozenset[str]) -> Call:
+    made = f"made:{scope.qualname}:"
     return Call(
         name=site.name.rpartition(".")[2],
         path=site.path,
@@ -291,10 +307,20 @@ def _call(scope: Scope, site: CallSite, spot: Spot, rebound: frozenset[str]) -> 
         loops=any(loop.kind in (RANGE, WHILE) for loop in site.loops),
         items=any(loop.kind == ITEMS and not _is_over(loop.node, site) for loop in site.loops),
         spot=spot,
-        args=tuple([_argument(a.kind, a.holder, v.attached(a), a.frozen) for a in site.args]),
-        keywords=tuple([(name, _argument(a.kind, a.holder, v.attached(a), a.frozen)) for name, a in site.keywords]),
+        args=tuple([_passed(a, made) for a in site.args]),
+        keywords=tuple([(name, _passed(a, made)) for name, a in site.keywords]),
+        given=site.given,
         reached=reached(scope, site),
     )
+
+
+def _passed(value: v.Value, made: str) -> Argument:
+    """made: what the holders of all objects begin with that the calling function made."""
+    of = v.class_of(value)
+    if not of and value.kind in v.CONTAINERS and value.item is not None:
+        of = v.class_of(value.item)
+        of = f"{of}[]" if of else ""
+    return _argument(value.kind, value.holder, v.attached(value), value.frozen, of, value.holder.startswith(made))
 
 
 def _is_over(loop: n.Stmt, site: CallSite) -> bool:
@@ -308,8 +334,8 @@ _SWITCH_NAMES = frozenset(path.rpartition(".")[2] for path in _SWITCHES)
 
 
 @functools.lru_cache(maxsize=4096)
-def _argument(kind: str, holder: str, attached: bool, frozen: bool) -> Argument:
-    return Argument(kind, holder, attached, frozen)  # most are the same few
+def _argument(kind: str, holder: str, attached: bool, frozen: bool, of: str, made_here: bool) -> Argument:
+    return Argument(kind, holder, attached, frozen, of, made_here)  # most are the same few
 
 
 def _switches(facts: FileFacts, scope: Scope) -> bool:

@@ -206,6 +206,11 @@ def drawn_of(value: Value) -> frozenset[str]:
     return names
 
 
+def class_of(value: Value) -> str:
+    """The dotted path of an object's class, "" where it is not known."""
+    return value.path if value.kind in (OBJECT, MODULE, UNKNOWN) and "." in value.path else ""
+
+
 def attached(value: Value) -> bool:
     """Whether a value, or something inside it, is known to carry a graph."""
     if value.grad == ATTACHED and not value.integral and value.kind not in (MODULE, NUMBER, STRING, ARRAY, NONE):

@@ -31,6 +31,8 @@ class Fixes:
         if fixer is None or path not in self._texts:
             return None, None
         settings = self._settings[path]
+        if (reason := settings.keeps_from_fixing(finding.rule)) is not None:
+            return None, reason
         options = settings.options(finding.rule)
         outcome = edit.cure(self._texts[path], finding, fixer, options=options, runtime=settings.runtime)
         if isinstance(outcome, edit.Refusal):

@@ -46,6 +46,7 @@ class Project(Linked):
         self._drawn: dict[str, list[tuple[FunctionId, Drawn]]] = defaultdict(list)
         self._reading: dict[str, set[str]] = defaultdict(set)
         self.flags = Flags(summaries)
+        self.layout: set[str] = set()
         for summary in summaries:
             self._add(summary)
         self._aliases: dict[str, frozenset[str]] = {}
@@ -68,6 +69,7 @@ class Project(Linked):
                 self._drawn[drawn.holder].append((function.id, drawn))
             for moved in function.moved:
                 self._moved[moved.holder.removesuffix("[]")].append(moved)
+        self.layout |= summary.layout
         for attribute in summary.attributes:
             self._reading[attribute].add(summary.module)
         for made in summary.made:

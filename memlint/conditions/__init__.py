@@ -25,6 +25,7 @@ from memlint.conditions.grads import (
     SomeCallerWithGrad,
 )
 from memlint.conditions.kinds import GivenTensor, Heavy, IsModule, IsModuleAttribute, IsModuleClass, MadeAnew
+from memlint.conditions.layouts import FitsSlots
 from memlint.conditions.meant import Open
 from memlint.conditions.ranges import DemandsRange
 from memlint.conditions.running import CalledEachStep, EachTick, PerStep, RunsAgain, TrainedInALoop
@@ -38,6 +39,7 @@ __all__ = [
     "CutsGraphs",
     "DemandsRange",
     "EachTick",
+    "FitsSlots",
     "ForwardKeepsGrad",
     "GivenTensor",
     "Heavy",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from memlint.facts import frameworks, ticking
 from memlint.facts.scopes import MODULE_BODY
 from memlint.facts.summary import FunctionId
+from memlint.linking import MAKERS
 from memlint.project import REFUTED, Project, holds, unknown
 from memlint.rule import Answer, Reason
 
@@ -112,6 +113,8 @@ class EachTick:
         """Refuted where no such way is known: what runs now and then may take its time."""
         todo: list[tuple[FunctionId, tuple[Reason, ...]]] = [(self.function, ())]
         seen = {self.function}
+        if project.functions[self.function].name in MAKERS:
+            return REFUTED
         if self.now_and_then and self.function in project.per_step:
             return holds(*project.why(self.function, project.per_step))
         while todo:
@@ -121,14 +124,18 @@ class EachTick:
                 said = f"`{summary.name}` runs in every step"
                 return holds(Reason(summary.spot, said), *way)
             for caller in project.callers.get(function, ()):
-                if not caller.sure or caller.function in seen:
+                if not caller.sure or caller.function in seen or ticking.is_trial(caller.call.spot.path):
+                    continue
+                if self.now_and_then and not project.outlives(caller):
                     continue
                 how = caller.call.reached
                 if self.now_and_then:
                     how = how.removesuffix(ticking.GUARDED)
                 if how == ticking.TICK:
-                    return holds(Reason(caller.call.spot, f"`{summary.name}` is called in each pass of a loop here"), *way)
-                if how == ticking.ALWAYS and summary.name != "__init__":
+                    return holds(
+                        Reason(caller.call.spot, f"`{summary.name}` is called in each pass of a loop here"), *way
+                    )
+                if how == ticking.ALWAYS and project.functions[caller.function].name not in MAKERS:
                     seen.add(caller.function)
                     todo.append((caller.function, (Reason(caller.call.spot, f"which calls `{summary.name}`"), *way)))
         return REFUTED

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
-from memlint.facts import values as v
 from memlint.facts.events import Loop
-from memlint.facts.ticking import STEPPING, SLEEPS, is_trial, ticking
+from memlint.facts.ticking import SLEEPS, STEPPING, is_trial, ticking
 
 _EMPTY = frozenset({"empty", "is_empty", "qsize"})
 
@@ -40,7 +39,10 @@ def taken(facts: FileFacts) -> Iterator[Taken]:
             if work is not None and not isinstance(getattr(loop.node, "test", None), n.Call):
                 for stmt, queue, call in _takes(getattr(loop.node, "body", []), facts, scope):
                     if not _mentions(loop, queue) and not _fed_here(loop, queue) and not _leaves(stmt):
-                        reasons = [(n.head(loop.node), f"this loop {ticking(scope, loop)}"), (work, "and does this too")]
+                        reasons = [
+                            (n.head(loop.node), f"this loop {ticking(scope, loop)}"),
+                            (work, "and does this too"),
+                        ]
                         test = stmt if isinstance(stmt, n.If) else None
                         yield Taken(scope, call, queue, test, loop, reasons, _puts(facts, scope, queue))
         if scope.owner is not None and scope.name != "__init__" and not scope.events.loops:
@@ -109,16 +111,20 @@ def _does_not_wait(call: n.Call) -> bool:
 def _is_queue(facts: FileFacts, scope: Scope, queue: str, call: n.Call) -> bool:
     """Whether it is a queue without a limit, as far as this file makes it."""
     assert isinstance(call.func, n.Attr)
-    made = [i for s in facts.all_scopes() for i in s.events.inits if _names(scope, queue, i.holder)]
-    if any(init.bounded for init in made):
+    makers = list(_makers(facts, queue.rpartition(".")[2]))
+    if any(maker.args or maker.keywords for maker in makers):
         return False
-    return any(init.kind == v.QUEUE for init in made) or call.func.attr in ("get", "get_nowait")
+    return bool(makers) or call.func.attr in ("get", "get_nowait")
 
 
-def _names(scope: Scope, queue: str, holder: str) -> bool:
-    if scope.owner is not None and queue.startswith(f"{scope.self_name}."):
-        return holder == f"class:{scope.owner.name}.{queue.partition('.')[2]}"
-    return holder.rpartition(":")[2] == queue
+def _makers(facts: FileFacts, name: str) -> Iterator[n.Call]:
+    """Calls whose result is bound to something of this name, anywhere in the file: `Queue(maxsize=8)`."""
+    for scope in facts.all_scopes():
+        for stmt in scope.statements():
+            if isinstance(stmt, n.Assign) and isinstance(stmt.value, n.Call):
+                if any(n.dotted(target).rpartition(".")[2] == name for target in stmt.targets):
+                    if n.dotted(stmt.value.func).endswith("Queue"):
+                        yield stmt.value
 
 
 def _mentions(loop: Loop, queue: str) -> bool:

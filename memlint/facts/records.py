@@ -11,8 +11,15 @@ from memlint.facts.histories import History, histories
 from memlint.facts.ticking import is_trial
 
 _DATACLASS = "dataclasses.dataclass"
-_LASTING = frozenset({"functools.cached_property", "cached_property", "property", "staticmethod", "classmethod"})
 _FEW_METHODS = 3
+
+# What looks at the `__dict__` of objects or refers to them weakly, and what reads them from older files.
+_LOOKING = (
+    "__dict__", "vars(", "setattr(", "weakref", "__weakref__", "pickle", "joblib", "shelve", "dill", "copyreg",
+    "torch.save", "jsonpickle",
+)  # fmt: skip
+LOOKS = "looks"
+SETS = "sets:"
 
 
 @dataclass(slots=True, eq=False)
@@ -52,7 +59,9 @@ def records(facts: FileFacts) -> Iterator[Record]:
 def _record(facts: FileFacts, cls: Class_, history: History) -> Record | None:
     if cls.bases or cls.node.bases or cls.node.ref.keywords or len(cls.node.decorators) > 1:
         return None
-    names = [stmt.target.id for stmt in cls.node.body if isinstance(stmt, n.Declare) and isinstance(stmt.target, n.Name)]
+    names = [
+        stmt.target.id for stmt in cls.node.body if isinstance(stmt, n.Declare) and isinstance(stmt.target, n.Name)
+    ]
     for stmt in cls.node.body:
         if isinstance(stmt, n.Assign) and isinstance(stmt.targets[0], n.Name):
             if stmt.targets[0].id == "__slots__":
@@ -98,7 +107,9 @@ def _obstacles(facts: FileFacts, cls: Class_, fields: frozenset[str]) -> Iterato
             if isinstance(part, n.Name) and part.id in ("super", "__class__"):
                 yield "it calls `super()`: with slots, the class is made a second time"
         for stmt in method.statements():
-            targets = stmt.targets if isinstance(stmt, n.Assign) else [stmt.target] if isinstance(stmt, n.Augment) else []
+            targets = (
+                stmt.targets if isinstance(stmt, n.Assign) else [stmt.target] if isinstance(stmt, n.Augment) else []
+            )
             for target in targets:
                 first, _, attribute = n.dotted(target).partition(".")
                 if attribute and first == method.self_name and attribute.partition(".")[0] not in fields:
@@ -107,3 +118,23 @@ def _obstacles(facts: FileFacts, cls: Class_, fields: frozenset[str]) -> Iterato
         note = getattr(stmt, "annotation", None)
         if note is not None and "InitVar" in facts.text(note):
             yield "it has an `InitVar`"
+
+
+def layout(facts: FileFacts) -> frozenset[str]:
+    """What in a file may need an object's `__dict__`.
+
+    `looks`: it looks at objects' dicts, or reads them from files. `sets:name`: it sets this attribute of an object that
+    is not the method's own. `Class.name`: it reads this of a class, where slots have a descriptor, not the default.
+    """
+    found = set(facts.of_classes)
+    if facts.mentions(*_LOOKING):
+        found.add(LOOKS)
+    for scope in facts.all_scopes():
+        for stmt in scope.statements():
+            targets = (
+                stmt.targets if isinstance(stmt, n.Assign) else [stmt.target] if isinstance(stmt, n.Augment) else []
+            )
+            for target in targets:
+                if isinstance(target, n.Attr) and n.dotted(target.value) != scope.self_name:
+                    found.add(f"{SETS}{target.attr}")
+    return frozenset(found)

@@ -26,7 +26,8 @@ _DUMPS = {
 _OPENING = frozenset({"open", "io.open", "codecs.open", "gzip.open"})
 _NAMING = frozenset({"os.path.join", "os.path.expanduser", "pathlib.Path", "str", "os.fspath"})
 _WRITERS = frozenset({
-    "torch.utils.tensorboard.SummaryWriter", "torch.utils.tensorboard.writer.SummaryWriter", "tensorboardX.SummaryWriter",
+    "torch.utils.tensorboard.SummaryWriter", "torch.utils.tensorboard.writer.SummaryWriter",
+    "tensorboardX.SummaryWriter",
 })  # fmt: skip
 _ENDINGS = frozenset({"flush", "stop", "close", "shutdown"})
 _BEGINNINGS = frozenset({"start", "open", "resume", "begin", "reset", "restart", "connect", "acquire", "enable", "run"})

@@ -13,6 +13,7 @@ from memlint.facts.ends import parameter_ends
 from memlint.facts.events import ENDLESS, ITEMS, OFF, RANGE, REPEATING, WHILE, CallSite, Draw, Shrink
 from memlint.facts.flags import declared
 from memlint.facts.kept import kept_parameters
+from memlint.facts.records import layout
 from memlint.facts.ticking import reached
 from memlint.rule import Spot
 
@@ -170,6 +171,7 @@ class Summary:
     """One file. attributes: the names of all attributes that it reads.
 
     flags: attributes that it declares as Python bools, by class. others: those under which it stores other things.
+    layout: what matters to the layout of objects, see `memlint.facts.records.layout`.
     """
 
     path: str
@@ -180,6 +182,7 @@ class Summary:
     attributes: frozenset[str]
     flags: frozenset[tuple[str, str]]
     others: frozenset[str]
+    layout: frozenset[str]
 
 
 def summarize(facts: FileFacts) -> Summary:
@@ -211,9 +214,8 @@ def summarize(facts: FileFacts) -> Summary:
     )
     known = declared(facts)
     read = frozenset(facts.attributes)
-    return Summary(
-        facts.path, facts.names.module, functions, classes, made, read, frozenset(known.flags), frozenset(known.others)
-    )
+    flags, others = frozenset(known.flags), frozenset(known.others)
+    return Summary(facts.path, facts.names.module, functions, classes, made, read, flags, others, layout(facts))
 
 
 _LARGE = frozenset({v.TENSOR, v.OUTPUT, v.MODULE, v.OPTIMIZER, v.ARRAY})

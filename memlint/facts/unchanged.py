@@ -192,7 +192,9 @@ def _set_once(facts: FileFacts, scope: Scope, path: str) -> bool:
             targets = [stmt.target] if isinstance(stmt, (n.Augment, n.Delete)) else targets
             for target in targets:
                 touched = any(isinstance(part, n.Attr) and part.attr == attribute for part in n.walk(target))
-                if touched and not (other.name in _SETTING_UP and isinstance(target, n.Attr) and target.attr == attribute):
+                if touched and not (
+                    other.name in _SETTING_UP and isinstance(target, n.Attr) and target.attr == attribute
+                ):
                     return False
         for part in other.every():
             if isinstance(part, n.Call) and other.name not in _SETTING_UP and _uses(part, attribute):

@@ -55,7 +55,7 @@ def fix(fact: StepWrite, tree: Tree, options: Mapping[str, Any]) -> Edit:
     swapped = loop.visit(_Swap(block, cst.FlattenSentinel(lines)))
     source = f"with {tree.helper('BufferedWriter', loop)}({tree.text_of(path)}) as {name}:\n    pass"
     around = cst.ensure_type(cst.parse_statement(source, tree.module.config_for_parsing), cst.With)
-    body = cst.IndentedBlock([swapped.with_changes(leading_lines=())])  # type: ignore[union-attr, list-item]
+    body = cst.IndentedBlock([swapped.with_changes(leading_lines=())])  # type: ignore[union-attr]
     new = around.with_changes(body=body, leading_lines=getattr(loop, "leading_lines", ()))
     return Edit({loop: new}, Safety.UNSAFE, helpers=("BufferedWriter",))
 

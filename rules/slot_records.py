@@ -7,8 +7,8 @@ step makes an object that a container keeps, where nothing trims the container.
 
 Why it costs
 ------------
-Beside its attributes each object carries a `__dict__`. With slots an object of five attributes takes about 90 bytes
-instead of 160 to 350, by the version of Python, and its attributes are read a little faster.
+Beside its attributes each object carries a `__dict__`. An object of five attributes took 72 bytes with slots, and 104
+to 152 without, by the version of Python (3.10 to 3.13).
 
 When it stays silent
 --------------------

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import gc
 import tempfile
+import time
 from pathlib import Path
 
 import torch
@@ -53,6 +54,9 @@ class Service:
         model.eval()
         del model
         gc.collect()
+        # Nothing becomes free by waiting.
+        time.sleep(0.01)
+        torch.cuda.empty_cache()
 
 
 def main(arguments: list[str] | None = None) -> None:

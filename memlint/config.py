@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from memlint import registry, suppress
+from memlint.facts.demands import Demand, demand
 from memlint.rule import Rule
 from memlint.taught import BOUNDED, GRAD_OFF, STEP, Taught, is_name
 
@@ -36,7 +37,9 @@ COMMAND_LINE = "command line"
 
 _TAUGHT = (STEP, GRAD_OFF, BOUNDED)
 _RULE_LISTS = ("select", "extend-select", "ignore", "fixable", "unfixable")
-KEYS = (*_RULE_LISTS, "per-file-ignores", "exclude", "strict", "runtime", *_TAUGHT, "rules")
+KEYS = (*_RULE_LISTS, "per-file-ignores", "exclude", "strict", "runtime", *_TAUGHT, "limits", "rules")
+LIMITS_RULE = "hold-config-limits"
+"""The rule that is on by default where limits are declared: without any it has nothing to say."""
 
 # How an option's type is called in an error.
 _KINDS: dict[type, str] = {
@@ -103,6 +106,7 @@ class Settings:
     per_file_ignores: (folder that the pattern starts from, pattern, rule names).
     exclude: (folder that the patterns start from, patterns); what is excluded by default is not listed.
     taught: functions and containers that the user has listed by name.
+    limits: what the user declares of settings of the program.
     rules: what the user set, by rule and option.
     origins: where each setting comes from, by its dotted key.
     """
@@ -117,6 +121,7 @@ class Settings:
     strict: bool = False
     runtime: str = "import"
     taught: Taught = field(default_factory=Taught)
+    limits: tuple[Demand, ...] = ()
     rules: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     command_line: Selection = Selection()
     origins: Mapping[str, str] = field(default_factory=dict)
@@ -124,7 +129,7 @@ class Settings:
     def selected(self) -> frozenset[str]:
         """The names of the rules that are on, whatever the file."""
         rules = all_rules()
-        default = frozenset(name for name, rule in rules.items() if rule.default)
+        default = frozenset(name for name, rule in rules.items() if rule.default or self.limits and name == LIMITS_RULE)
         configured = Selection(self.select, self.extend_select, self.ignore).apply(default, rules)
         return self.command_line.apply(configured, rules)
 
@@ -292,6 +297,9 @@ def _checked(table: Any, shown: str, folder: str) -> Iterator[tuple[Key, Any]]:
                         f'{here} "{key}": not a dotted name, with or without a "*" at its end: {_shown(name)}'
                     )
             yield (key,), names
+        elif key == "limits":
+            for name, text in _table(value, f'{here} "{key}"').items():
+                yield (key, name), check_limit(name, text, f'{shown}: [tool.memlint.limits] "{name}"')
         elif key == "strict":
             if not isinstance(value, bool):
                 raise ConfigError(f'{here} "strict" must be true or false, not {_shown(value)}')
@@ -327,6 +335,18 @@ def _fits(value: Any, default: Any) -> bool:
     if isinstance(default, float):
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     return type(value) is type(default)
+
+
+def check_limit(name: str, text: Any, where: str) -> Demand:
+    """A condition such as `<= 50000`, `>= 0, < 5` or `== false` for a setting, with or without a class before it."""
+    if not is_name(name) or name.endswith("*"):
+        raise ConfigError(f"{where}: not the name of a setting, with or without its class")
+    if not isinstance(text, str):
+        raise ConfigError(f'{where} must be a condition such as "<= 50000", not {_shown(text)}')
+    found = demand(name, text)
+    if found is None:
+        raise ConfigError(f'{where}: not a condition such as "<= 50000", ">= 0, < 5" or "== false": {_shown(text)}')
+    return found
 
 
 def check_runtime(value: Any, where: str) -> str:
@@ -375,6 +395,7 @@ def _settings(layer: Layer, overrides: Overrides) -> Settings:
         exclude.append((os.getcwd(), overrides.exclude))
     rules: dict[str, dict[str, Any]] = {}
     ignores = []
+    limits = tuple(value for key, (value, _) in layer.items() if key[0] == "limits")
     for key, (value, _) in layer.items():
         if key[0] == "rules":
             rules.setdefault(key[1], {})[key[2]] = value
@@ -391,6 +412,7 @@ def _settings(layer: Layer, overrides: Overrides) -> Settings:
         strict=overrides.strict if overrides.strict is not None else get("strict", False),
         runtime=overrides.runtime if overrides.runtime is not None else get("runtime", "import"),
         taught=Taught(*(get(key, ()) for key in _TAUGHT)),
+        limits=limits,
         rules=rules,
         command_line=overrides.selection,
         origins=origins,

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from memlint import registry, suppress
 from memlint.config import Settings, all_rules, nearest
 from memlint.facts import FileFacts
+from memlint.facts.demands import Demand
 from memlint.facts.scopes import module_name
 from memlint.facts.summary import Summary, summarize
 from memlint.project import Project
@@ -87,7 +88,7 @@ def _check(
                 continue
             enabled = settings.enabled(path)
             rules = [rule for rule in registry.rules().values() if rule.name in enabled]
-            results.append(propose(source, rules, packages))
+            results.append(propose(source, rules, packages, settings.limits))
             report.checked += 1
             if results[-1].proposals or "memlint:" in source.text:
                 report.texts[path] = source.text
@@ -114,9 +115,11 @@ def _check(
     return report
 
 
-def propose(source: Source, rules: Sequence[Rule], packages: frozenset[str]) -> FileResult:
-    """Ask the rules about one file."""
-    facts = FileFacts(source, packages)
+def propose(
+    source: Source, rules: Sequence[Rule], packages: frozenset[str], limits: tuple[Demand, ...] = ()
+) -> FileResult:
+    """Ask the rules about one file. limits: those that the user has declared for settings."""
+    facts = FileFacts(source, packages, limits)
     try:
         proposals = []
         for rule in rules:

@@ -4,7 +4,8 @@ What it finds
 -------------
 `torch.cuda.empty_cache()`, `gc.collect()` or `mx.clear_cache()` in every pass of a training loop, or in a function that
 such a loop calls in every pass; a call under a threshold on what is allocated, which emptying the cache can't lower, so
-that it fires in every step once it is above; and an MLX training loop where nothing limits the buffer cache.
+that it fires in every step once it is above, also where an interval stands beside it (`step % 10 == 0 or allocated >
+limit`); and an MLX training loop where nothing limits the buffer cache.
 
 Why it costs
 ------------
@@ -75,7 +76,7 @@ from memlint.rule import Condition, Proposal, Severity, rule
 _MESSAGE = {
     "each-step": "`{call}` runs in every step of the loop",
     "in-a-step": "`{call}` runs in every step, because a training loop calls this function",
-    "allocated": "`{call}` waits for a threshold that it can't lower: it runs in every step once memory is above it",
+    "allocated": "`{call}` waits for a threshold that it can't lower: once memory is above it, it runs every time",
     "mlx": "nothing limits MLX's buffer cache in this training loop",
 }
 

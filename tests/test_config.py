@@ -189,6 +189,42 @@ def test_names_that_the_user_lists(write: Write) -> None:
     assert settings("lib").origins["bounded-containers"] == "pyproject.toml"
 
 
+def test_limits_of_settings(write: Write) -> None:
+    write('[tool.memlint.limits]\nmax_active_flows = "<= 50000"\n"pkg.Flow.spawn" = "== false"\nsize = ">= 0, < 5"')
+    write('[tool.memlint.limits]\nmax_active_flows = "<= 9"', "lib")
+    flows, spawn, size = settings().limits
+    assert (flows.key, flows.owner, flows.name) == ("max_active_flows", "", "max_active_flows")
+    assert (spawn.owner, spawn.name, spawn.text) == ("Flow", "spawn", "== false")
+    assert [flows.met(50000), flows.met(50001), spawn.met(False), spawn.met(True)] == [True, False, True, False]
+    assert [size.met(value) for value in (-1, 0, 4, 5)] == [False, True, True, False]
+    assert [size.nearest(-1), size.nearest(7), flows.nearest(10**6), spawn.nearest(True)] == [
+        "0",
+        "4",
+        "50000",
+        "False",
+    ]
+    assert [limit.text for limit in settings("lib").limits] == ["<= 9", "== false", ">= 0, < 5"]
+    assert settings("lib").origins["limits.max_active_flows"] == "lib/pyproject.toml"
+    assert settings("lib").origins["limits.size"] == "pyproject.toml"
+
+
+def test_declared_limits_switch_their_rule_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [config.LIMITS_RULE, "bound-history"]
+    rules = {name: Rule(name, "", lambda facts: (), (), name == "bound-history", {}) for name in names}
+    monkeypatch.setattr(config, "all_rules", lambda: rules)
+    limits = (config.check_limit("flows", "< 5", ""),)
+    assert Settings().selected() == {"bound-history"}
+    assert Settings(limits=limits).selected() == {config.LIMITS_RULE, "bound-history"}
+    assert Settings(limits=limits, ignore=(config.LIMITS_RULE,)).selected() == {"bound-history"}
+
+
+def test_limits_that_name_no_value(write: Write) -> None:
+    write('[tool.memlint.limits]\nrate = "< 0.5"\nmode = "!= \'slow\'"\nsteps = ">= 10, <= 5"')
+    rate, mode, steps = settings().limits
+    assert [rate.met(0.5), mode.met("slow"), mode.met("fast"), steps.met(7)] == [False, False, True, False]
+    assert [rate.nearest(0.7), mode.nearest("slow"), steps.nearest(7)] == ["", "", ""]
+
+
 def test_nothing_is_read_above_the_repository(write: Write, tmp_path: Path) -> None:
     write("strict = true")
     (tmp_path / "inner" / ".git").mkdir(parents=True)
@@ -247,6 +283,23 @@ def test_a_vendored_runtime_starts_from_the_folder_of_its_file(write: Write) -> 
         (
             'no-grad-functions = ["*.predict"]',
             '[tool.memlint] "no-grad-functions": not a dotted name, with or without a "*" at its end: "*.predict"',
+        ),
+        ("limits = 3", '[tool.memlint] "limits" must be a table, not 3'),
+        (
+            "[tool.memlint.limits]\nflows = 5",
+            '[tool.memlint.limits] "flows" must be a condition such as "<= 50000", not 5',
+        ),
+        (
+            '[tool.memlint.limits]\nflows = "5"',
+            '[tool.memlint.limits] "flows": not a condition such as "<= 50000", ">= 0, < 5" or "== false": "5"',
+        ),
+        (
+            '[tool.memlint.limits]\nflows = "< true"',
+            '[tool.memlint.limits] "flows": not a condition such as "<= 50000", ">= 0, < 5" or "== false": "< true"',
+        ),
+        (
+            '[tool.memlint.limits]\n"flows*" = "< 5"',
+            '[tool.memlint.limits] "flows*": not the name of a setting, with or without its class',
         ),
         (
             'bounded-containers = "Trainer.log"',

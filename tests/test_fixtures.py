@@ -104,7 +104,11 @@ def test_the_fix_of_an_mlx_program_keeps_the_results_and_costs_less(case: Case) 
     before = on_mlx.run(case.folder / "before.py")
     after = on_mlx.run(case.folder / ("after.py" if case.has("after.py") else "before.py"))
     assert after.results == before.results
-    if case.has("after.py"):
+    if case.has("after.py") and before.measure == "failure":
+        with pytest.raises(Exception):  # noqa: B017, PT011 - as above
+            before.program["fails"]()
+        after.program["fails"]()
+    elif case.has("after.py"):
         assert after.held < before.held if before.measure == "held" else after.peak < before.peak
 
 

@@ -116,7 +116,7 @@ def test_files_that_are_not_there_are_made(run: Run, write: Write) -> None:
 def test_the_table_can_be_read_and_says_every_key_that_has_no_table_of_its_own(run: Run, write: Write) -> None:
     write("a.py", LEAKY)
     run("init", "--write")
-    rest = {"select", "fixable", "per-file-ignores", "rules"}
+    rest = {"select", "fixable", "per-file-ignores", "limits", "rules"}
     assert {key[0] for key in layer()} == set(config.KEYS) - rest
     before = run("config", "--isolated").out.splitlines()
     after = run("config").out.replace("# pyproject.toml", "# default").splitlines()
@@ -294,7 +294,7 @@ LAYOUTS = [
     "repos:\n  - repo: https://a\n    rev: v1\n    hooks:\n      - id: x",
     "repos:\n-   repo: a\n    rev: v1\n    hooks:\n    -   id: x  # why\n        args: [a,\n          b]\n\n# end\n",
     "# head\nrepos:\n- repo: https://a\n  hooks: [{id: x}]\n  rev: v1\n\nfail_fast: true\n",
-    "ci: {}\r\nrepos:\r\n- repo: a\r\n  hooks:\r\n  - id: x\r\n    exclude: |\r\n      (?x)^(\r\n       b\r\n      )\r\n",
+    "ci: {}\r\nrepos:\r\n- repo: a\r\n  hooks:\r\n  - id: x\r\n    exclude: |\r\n      a\r\n      b\r\n",
     "---\nrepos:\n- {repo: https://a, rev: v1, hooks: [{id: x}]}\n...\n",
     "repos:\n- repo: a\n  hooks:\n  - id: 'é'\n  rev: &rev v1\n- repo: b\n  hooks:\n  - id: y\n  rev: *rev\n",
     "\ufeffrepos:\n- repo: a\n  hooks:\n  - id: x\n    files: >-\n      a\n      b\n\n  # below\nfail_fast: true\n",

@@ -44,7 +44,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _parsed(argv: list[str]) -> argparse.Namespace:
-    parser, commands = _parsers()
+    parser, commands = parsers()
     if argv and argv[0] in commands:
         # Parsed by itself, because only so may options stand between paths.
         arguments = commands[argv[0]].parse_intermixed_args(argv[1:])
@@ -57,7 +57,7 @@ def _names(text: str) -> list[str]:
     return [name for name in (part.strip() for part in text.split(",")) if name]
 
 
-def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     parser = argparse.ArgumentParser(
         prog="memlint",
         description="Finds memory defects in PyTorch and MLX code, explains them, and repairs them.",
@@ -116,7 +116,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     rule = commands.add_parser(
         "rule", help="explain a rule, or list all", description="Explain a rule, or list all.", allow_abbrev=False
     )
-    rule.add_argument("name", nargs="?", metavar="NAME")
+    rule.add_argument("name", nargs="?", metavar="NAME", help="the rule to explain (default: list all)")
     config = commands.add_parser(
         "config",
         help="show the settings for a path and where each comes from",
@@ -124,10 +124,10 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
         parents=[selection, settings],
         allow_abbrev=False,
     )
-    config.add_argument("path", nargs="?", default=".", metavar="PATH")
+    config.add_argument("path", nargs="?", default=".", metavar="PATH", help="a file or folder (default: this one)")
     for command in (rule, config):
-        command.add_argument("--output-format", choices=("text", "json"), default="text")
-        command.add_argument("--color", choices=("auto", "always", "never"), default="auto")
+        command.add_argument("--output-format", choices=("text", "json"), default="text", help="how it is shown")
+        _color(command)
     return parser, commands.choices
 
 
@@ -163,5 +163,10 @@ def _settings() -> argparse.ArgumentParser:
 def _output() -> argparse.ArgumentParser:
     group = argparse.ArgumentParser(add_help=False)
     group.add_argument("-q", "--quiet", action="store_true", help="print findings and errors only")
-    group.add_argument("--color", choices=("auto", "always", "never"), default="auto")
+    _color(group)
     return group
+
+
+def _color(parser: argparse.ArgumentParser) -> None:
+    colors = ("auto", "always", "never")
+    parser.add_argument("--color", choices=colors, default="auto", help="colours (auto: on a terminal)")

@@ -114,6 +114,9 @@ def _rows(settings: Settings) -> Iterator[tuple[str, Any, str]]:
     yield "runtime", settings.runtime, origin("runtime")
     for key, names in settings.taught.lists().items():
         yield key, list(names), origin(key)
+    for limit in settings.limits:
+        key = f'"{limit.key}"' if "." in limit.key else limit.key
+        yield f"limits.{key}", limit.text, origin(f"limits.{limit.key}")
     for name, rule in all_rules().items():
         for option, value in {**rule.options, **settings.rules.get(name, {})}.items():
             key = f"rules.{name}.{option}"

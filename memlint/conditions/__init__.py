@@ -27,9 +27,12 @@ from memlint.conditions.grads import (
 from memlint.conditions.kinds import GivenTensor, Heavy, IsModule, IsModuleAttribute, IsModuleClass, MadeAnew
 from memlint.conditions.layouts import FitsSlots
 from memlint.conditions.meant import Open
-from memlint.conditions.ranges import DemandsRange
-from memlint.conditions.running import CalledEachStep, EachTick, PerStep, RunsAgain, TrainedInALoop
+from memlint.conditions.ranges import DemandsRange, OnlyLimited
+from memlint.conditions.running import CalledEachStep, EachTick, PerStep, RunsAgain, RunsInEveryStep, TrainedInALoop
+from memlint.conditions.saving import SavedWithConfig
+from memlint.conditions.settings import PassesElsewhere
 from memlint.conditions.states import CutsGraphs, KeepsStateGraph, NothingResets
+from memlint.conditions.watching import ImportedNeverCalled, NobodyMeasures
 
 __all__ = [
     "CalledEachStep",
@@ -44,6 +47,7 @@ __all__ = [
     "GivenTensor",
     "Heavy",
     "HelpersKeepGrad",
+    "ImportedNeverCalled",
     "IsFlag",
     "IsModule",
     "IsModuleAttribute",
@@ -53,6 +57,7 @@ __all__ = [
     "MadeSomewhere",
     "MovedLater",
     "NoTrainingReached",
+    "NobodyMeasures",
     "NotForLoss",
     "NotFrozen",
     "NothingBoundsCache",
@@ -60,11 +65,15 @@ __all__ = [
     "NothingTrainsOn",
     "NothingTrims",
     "OnlyEndsRead",
+    "OnlyLimited",
     "Open",
     "PassedFlags",
+    "PassesElsewhere",
     "PerStep",
     "ReadHereOnly",
     "RunsAgain",
+    "RunsInEveryStep",
+    "SavedWithConfig",
     "SomeCallerPassesGraph",
     "SomeCallerWithGrad",
     "TrainedInALoop",

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from memlint.conditions.meant import OWNER, WHICH, call_of
-from memlint.project import REFUTED, Project
+from memlint.facts.limits import Limits, never
+from memlint.facts.summary import FunctionId
+from memlint.project import REFUTED, Project, holds
 from memlint.rule import Answer, Reason, Verdict
 
 
@@ -31,3 +33,20 @@ class DemandsRange:
             return Answer(Verdict.HOLDS, reasons, facts=facts)
         question = WHICH.format(name=call.name)
         return Answer(Verdict.UNKNOWN, reasons, question, facts, would_prove=OWNER)
+
+
+@dataclass(frozen=True, slots=True)
+class OnlyLimited:
+    """All that is passed for a parameter is limited so that none of these tests, (op, bound), can be true."""
+
+    function: FunctionId
+    parameter: str
+    tests: tuple[tuple[str, float], ...]
+
+    def settle(self, project: Project) -> Answer:
+        """Refuted by one caller that passes anything else."""
+        passed = project.passed_to(self.function, self.parameter)
+        for _, argument in passed:
+            if argument.limits is None or not all(never(Limits(*argument.limits), *test) for test in self.tests):
+                return REFUTED
+        return holds(*(Reason(caller.call.spot, "passed on here") for caller, _ in passed[:1])) if passed else REFUTED

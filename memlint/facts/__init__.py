@@ -9,6 +9,7 @@ from typing import Any
 from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts.annotations import meaning
+from memlint.facts.demands import Demand
 from memlint.facts.flow import Flow
 from memlint.facts.lower import lower
 from memlint.facts.scopes import Class_, Names, Scope, collect, learn_hints, module_name
@@ -23,8 +24,12 @@ _DEEPEST = 20
 class FileFacts:
     """The interpreted file: its scopes with their events, its classes, its names."""
 
-    def __init__(self, source: Source, packages: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, source: Source, packages: frozenset[str] = frozenset(), demands: tuple[Demand, ...] = ()
+    ) -> None:
+        """demands: the limits that the user has declared for settings."""
         self.source = source
+        self.demands = demands
         self.path = source.path
         body = lower(source.tree)
         self.names = Names(*module_name(source.path, packages))

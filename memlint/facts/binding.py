@@ -141,6 +141,8 @@ class Binding(Fields):
         base = self.eval(target.value)
         self.eval(target.index)
         name = n.dotted(target.value)
+        if name in self.env and self.env[name].limits is not None:
+            self.env[name] = self.env[name].but(limits=None)
         if isinstance(target.index, n.Compare) and name in self.env and name in n.mentioned(target.index):
             self.env[name] = self.env[name].but(sums=v.NO_IDS)  # `x[x > high] = high` is a limit
         if isinstance(target.index, n.Slice):

@@ -6,6 +6,7 @@ from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts import shapes
 from memlint.facts import values as v
+from memlint.facts.clamping import Clamping
 from memlint.facts.events import ON, STRUCTURE, CallSite
 from memlint.facts.library import drawn_by, graph_by
 from memlint.facts.methods import Methods, is_plain
@@ -15,12 +16,14 @@ from memlint.facts.tensor_names import TENSOR_NAMES
 from memlint.facts.values import ANYTHING, Value
 
 
-class Calls(Methods):
+class Calls(Methods, Clamping):
     """Evaluates calls."""
 
     def call(self, expr: n.Call) -> Value:
         """The value of a call, with its size where that is known."""
         value, size = self._called(expr)
+        if self.clamps:
+            value = self.limited(expr, value)
         return value if value.size == size else value.but(size=size)
 
     def _called(self, expr: n.Call) -> tuple[Value, Size | None]:

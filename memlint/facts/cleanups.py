@@ -10,12 +10,13 @@ from memlint.facts import nodes as n
 from memlint.facts import values as v
 from memlint.facts.events import ENDLESS, STEP, CallSite, Loop
 
-_PATHS = frozenset({
-    "gc.collect", "torch.cuda.empty_cache", "torch.xpu.empty_cache", "torch.mps.empty_cache", "torch.npu.empty_cache",
+EMPTYING = frozenset({
+    "torch.cuda.empty_cache", "torch.xpu.empty_cache", "torch.mps.empty_cache", "torch.npu.empty_cache",
     "torch.mlu.empty_cache", "torch.musa.empty_cache", "torch.hpu.empty_cache", "torch.cuda.memory.empty_cache",
     "torch.accelerator.empty_cache", "torch.accelerator.memory.empty_cache", "torch.cuda.ipc_collect",
     "mlx.core.clear_cache", "mlx.core.metal.clear_cache",
 })  # fmt: skip
+_PATHS = EMPTYING | {"gc.collect"}
 _LIMITS = ("set_cache_limit", "clear_cache", "set_memory_limit", "set_wired_limit")
 # In a test of whether there is a device at all: it does not make the call any rarer.
 _AVAILABILITY = frozenset({"is_available", "is_initialized", "type", "device_count", "hasattr"})
@@ -52,8 +53,7 @@ class _Where:
 
 def cleanings(facts: FileFacts) -> Iterator[Cleaning]:
     """At most one for each loop or function, and one for each threshold."""
-    parts = facts.path.lower().replace("-", "_").split("/")
-    if any(part.startswith(("test", "bench")) or part.endswith(("_test.py", "_bench.py")) for part in parts):
+    if measures(facts):
         return
     for scope in facts.all_scopes():
         sites = [site for site in scope.events.calls if _cleans(facts, scope, site)]
@@ -65,6 +65,12 @@ def cleanings(facts: FileFacts) -> Iterator[Cleaning]:
     if "mlx" in facts.source.text and not any(name in facts.source.text for name in _LIMITS):
         for scope in facts.all_scopes():
             yield from _unbounded_mlx(scope)
+
+
+def measures(facts: FileFacts) -> bool:
+    """Whether a file is a test or a benchmark: these clear and wait so that one run does not disturb the next."""
+    parts = facts.path.lower().replace("-", "_").split("/")
+    return any(part.startswith(("test", "bench")) or part.endswith(("_test.py", "_bench.py")) for part in parts)
 
 
 def _cleans(facts: FileFacts, scope: Scope, site: CallSite) -> bool:
@@ -104,7 +110,8 @@ def _judge(facts: FileFacts, scope: Scope, sites: list[CallSite]) -> Iterator[Cl
         return
     calls = [site.node for site in always]
     if loop is None:
-        if scope.node is not None and not any(_may_repeat(inner) for inner in scope.events.loops):
+        steps = any(not backward.loops for backward in scope.events.backwards)
+        if scope.node is not None and (steps or not any(_may_repeat(inner) for inner in scope.events.loops)):
             yield Cleaning(scope, IN_A_STEP, calls, None, [])
         return
     if _is_hot(scope, loop) and not _builds(body):
@@ -117,6 +124,8 @@ def _is_hot(scope: Scope, loop: Loop) -> bool:
     inside = {id(expr) for expr in n.every(getattr(loop.node, "body", []))}
     if loop.kind in (STEP, ENDLESS):
         return any(id(node) in inside for node in scope.events.training)
+    if any(site.path == "mlx.core.eval" and id(site.node) in inside for site in scope.events.calls):
+        return any(_updates(site) and id(site.node) in inside for site in scope.events.calls)
     heads = [scope.env.get(name, v.ANYTHING) for name in n.mentioned(getattr(loop.node, "iter", n.Const(None, None)))]
     runs = any(id(forward.node) in inside and forward.certain for forward in scope.events.forwards)
     return runs and any(value.kind == v.LOADER for value in heads)
@@ -145,7 +154,7 @@ def _search(body: list[n.Stmt], node: n.Call, where: _Where, facts: FileFacts) -
         if any(part is node for expr in n.expressions(stmt) for part in n.walk(expr)):
             return where if isinstance(stmt, (n.Do, n.Assign)) and not _chosen(stmt, node) else None
         if isinstance(stmt, n.If):
-            rare = not _asks_for_device(stmt.test)
+            rare = not asks_for_device(stmt.test)
             inner = _Where(where.always and not rare, [*where.tests, stmt.test])
             found = _search(stmt.body, node, inner, facts) or _search(stmt.orelse, node, _Where(False, []), facts)
             if found is not None:
@@ -166,13 +175,13 @@ def _chosen(stmt: n.Stmt, node: n.Call) -> bool:
     """`empty_cache() if memory_is_short else None`: reached by choice, unless it asks whether there is a device."""
     return any(
         isinstance(part, (n.Choice, n.Logic, n.Lambda)) and any(inner is node for inner in n.walk(part))
-        and not (isinstance(part, n.Choice) and _asks_for_device(part.test))
+        and not (isinstance(part, n.Choice) and asks_for_device(part.test))
         for expr in n.expressions(stmt)
         for part in n.walk(expr)
     )  # fmt: skip
 
 
-def _asks_for_device(test: n.Expr) -> bool:
+def asks_for_device(test: n.Expr) -> bool:
     """`torch.cuda.is_available()`, `device.type == "cuda"`, `args.cuda`: the same answer in each step."""
     for part in n.walk(test):
         if isinstance(part, n.Binary):
@@ -189,23 +198,59 @@ def _asks_for_device(test: n.Expr) -> bool:
 
 
 def _on_allocated(facts: FileFacts, scope: Scope, where: _Where) -> n.Expr | None:
-    """The test, where all that guards the call is a threshold on what tensors use."""
-    threshold = [test for test in where.tests if not _asks_for_device(test)]
-    if len(threshold) != 1 or not isinstance(threshold[0], n.Compare):
+    """The test, where all that guards the call is a threshold on what tensors use, or that or an interval."""
+    threshold = [test for test in where.tests if not asks_for_device(test)]
+    if len(threshold) != 1:
         return None
-    test = threshold[0]
-    asked = {_question(part) for part in n.walk(test)}
-    for name in n.mentioned(test):
-        for stmt in scope.statements():
-            if isinstance(stmt, n.Assign) and any(n.dotted(t) == name for t in stmt.targets):
-                asked |= {_question(part) for part in n.walk(stmt.value)}
-    asked.discard("")
-    return test if asked == {"memory_allocated"} else None
+    said = _alternative(_meaning(scope, threshold[0]))
+    if not isinstance(said, n.Compare):
+        return None
+    asked = {_question(part) for expr in (said, *_sources(scope, said)) for part in n.walk(expr)} - {""}
+    return threshold[0] if asked and asked <= _ALLOCATED else None
+
+
+def _meaning(scope: Scope, test: n.Expr) -> n.Expr:
+    """What is tested: `due`, where it is bound once, is what it was made of."""
+    found = list(_bound_to(scope, n.dotted(test))) if isinstance(test, (n.Name, n.Attr)) else []
+    return found[0] if len(found) == 1 else test
+
+
+def _alternative(test: n.Expr) -> n.Expr:
+    """`allocated > limit` of `step % 10 == 0 or allocated > limit`: above the limit the interval counts for nothing."""
+    if isinstance(test, n.Logic) and test.op == "Or":
+        rest = [part for part in (test.left, test.right) if not n.at_interval(part)]
+        return rest[0] if len(rest) == 1 else test
+    return test
+
+
+def _sources(scope: Scope, expr: n.Expr, depth: int = 2) -> Iterator[n.Expr]:
+    """What the names in an expression were bound to, and the names in that."""
+    for name in n.mentioned(expr) if depth else ():
+        for value in _bound_to(scope, name):
+            yield value
+            yield from _sources(scope, value, depth - 1)
+
+
+def _bound_to(scope: Scope, name: str) -> Iterator[n.Expr]:
+    for stmt in scope.statements():
+        if name and isinstance(stmt, n.Assign) and any(n.dotted(target) == name for target in stmt.targets):
+            yield stmt.value
+
+
+# What is in use, of which clearing the cache gives nothing back.
+_ALLOCATED = frozenset({"memory_allocated", "current_allocated_memory", "get_active_memory"})
+_QUESTIONS = ("memory_", "max_memory_", "mem_get", "virtual_memory", "current_allocated_memory", "driver_allocated",
+              "get_active_memory", "get_cache_memory", "get_peak_memory")  # fmt: skip
 
 
 def _question(part: n.Expr) -> str:
     name = n.dotted(part.func).rpartition(".")[2] if isinstance(part, n.Call) else ""
-    return name if name.startswith(("memory_", "max_memory_", "mem_get", "virtual_memory")) else ""
+    return name if name.startswith(_QUESTIONS) else ""
+
+
+def _updates(site: CallSite) -> bool:
+    """`optimizer.update(model, gradients)`."""
+    return site.name == "update" and len(site.node.args) == 2
 
 
 def _unbounded_mlx(scope: Scope) -> Iterator[Cleaning]:
@@ -216,7 +261,7 @@ def _unbounded_mlx(scope: Scope) -> Iterator[Cleaning]:
     grads |= {
         c.node for s in around for c in s.events.calls if c.path.startswith("mlx.") and "value_and_grad" in c.name
     }
-    updates = [site for site in scope.events.calls if site.name == "update" and len(site.node.args) == 2 and site.loops]
+    updates = [site for site in scope.events.calls if _updates(site) and site.loops]
     if grads and evals and updates and evals[0].loops[0] in updates[0].loops:
         loop = evals[0].loops[0]
         question = "whether shapes change from step to step, so that freed buffers pile up in the cache"

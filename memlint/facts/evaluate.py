@@ -84,7 +84,7 @@ class Evaluator(Calls):
             if expr.attr in ("T", "mT", "H", "real", "imag"):
                 return base.but(size=None)
             kind = v.TENSOR if base.kind == v.TENSOR else v.OUTPUT
-            return _part(base).but(kind=kind, source=text, parts=None, size=None)
+            return _part(base).but(kind=kind, source=text, parts=None, size=None, limits=None)
         cls = self.file.classes.get(base.path.rpartition(".")[2]) if base.kind == v.OBJECT else None
         known = cls.attribute(expr.attr, self.file.classes) if cls is not None else ANYTHING
         holder = f"attr:{expr.attr}"
@@ -160,6 +160,8 @@ class Evaluator(Calls):
 
     def _compare(self, expr: n.Compare) -> Value:
         parts = [self.eval(expr.left), *(self.eval(right) for _, right in expr.rest)]
+        if self.clamps:
+            self.note_range_tests(expr)
         if any(op in ("Is", "IsNot", "In", "NotIn") for op, _ in expr.rest):
             return v.A_NUMBER
         origins = frozenset[int]().union(*(v.graph_of(part) for part in parts))
@@ -177,10 +179,11 @@ class Evaluator(Calls):
         if expr.op == "Not":
             self.use(v.graph_of(value), "consumed", expr, "tested")
             return v.A_NUMBER
-        return value.but(const=None, sums=v.NO_IDS)
+        return value.but(const=None, sums=v.NO_IDS, limits=None)
 
     def _choice(self, expr: n.Choice) -> Value:
         self.eval(expr.test)
+        self.tested(expr.test)
         return v.join(self.eval(expr.body), self.eval(expr.orelse))
 
     # -- displays ------------------------------------------------------------------------------------------------
@@ -209,9 +212,11 @@ class Evaluator(Calls):
     def _comprehension(self, expr: n.Comprehension) -> Value:
         saved = dict(self.env)
         for generator in expr.generators:
-            self.bind(generator.target, self.items_of(self.eval(generator.iter)), generator.iter)
+            iterable = self.events.iterables[id(generator.iter)] = self.eval(generator.iter)
+            self.bind(generator.target, self.items_of(iterable), generator.iter)
             for test in generator.tests:
                 self.eval(test)
+                self.tested(test)
         if expr.key is not None:
             self.eval(expr.key)
         item = self.eval(expr.element)

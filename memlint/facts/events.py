@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from memlint.facts import nodes as n
+from memlint.facts.limits import Bound, Limits
 from memlint.facts.values import Value
 
 # Loop kinds. `step`: runs a training or simulation step; `data`: over batches; `epoch`: around either of these.
@@ -146,6 +147,23 @@ class Draw:
 
 
 @dataclass(slots=True, eq=False)
+class HostRead:
+    """A number is read out of a tensor: `x.item()`, `int(x)`, `float(x)`, `bool(x)`, `if x`.
+
+    how: item, int, float, bool, test. operand: what is read, without `.detach()` and the like. base, indices: the
+    tensor that it is an entry of, where it is one. value: of the base, or of the operand.
+    """
+
+    how: str
+    node: n.Expr
+    operand: n.Expr
+    base: n.Expr
+    indices: tuple[n.Expr, ...]
+    value: Value
+    loops: tuple[Loop, ...]
+
+
+@dataclass(slots=True, eq=False)
 class Backward:
     """A backward pass. names: what is mentioned in what it starts from; origins: the forward passes it runs back."""
 
@@ -186,6 +204,7 @@ class CallSite:
     made_here: this function made that object, inside the first `made_in` of the loops.
     on: the identity of the attribute that the object is read from. given: that of the parameter that it is.
     dropped: nobody takes the result.
+    guarded: it stands behind a test that lets it be skipped.
     rare: a test inside the loop (in the function, where there is none), or an exception, decides whether it is reached.
     """
 
@@ -204,6 +223,7 @@ class CallSite:
     on: str = ""
     given: str = ""
     dropped: bool = False
+    guarded: bool = False
     rare: bool = False
 
 
@@ -235,8 +255,38 @@ class Contract:
 
 
 @dataclass(slots=True, eq=False)
+class Clamp:
+    """A call that limits a value, with its bounds."""
+
+    node: n.Call
+    low: Bound
+    high: Bound
+
+
+@dataclass(slots=True, eq=False)
+class RangeCheck:
+    """A comparison of a value that a clamp has limited, or of a parameter as the caller gave it, with a bound.
+
+    limits: those of the value; None where a loop's second reading has shown that it has none.
+    """
+
+    node: n.Compare
+    subject: n.Expr
+    op: str
+    bound: float | str
+    limits: Limits | None
+    parameter: str
+    absolute: bool
+    stmt: Any
+
+
+@dataclass(slots=True, eq=False)
 class Events:
-    """All of it, in source order. indexed: the parameters of which single entries are read."""
+    """All of it, in source order.
+
+    indexed: the parameters of which single entries are read. runs: calls that run a module, gradients on or off.
+    iterables: what the heads of loops and comprehensions go over, by the id of the expression.
+    """
 
     forwards: list[Forward] = field(default_factory=list)
     training: list[Any] = field(default_factory=list)
@@ -253,6 +303,11 @@ class Events:
     sums: list[Sum] = field(default_factory=list)
     contracts: list[Contract] = field(default_factory=list)
     sums_passed: list[SumPassed] = field(default_factory=list)
+    clamps: list[Clamp] = field(default_factory=list)
+    range_checks: list[RangeCheck] = field(default_factory=list)
     hooks: list[str] = field(default_factory=list)
     loops: list[Loop] = field(default_factory=list)
     indexed: set[str] = field(default_factory=set)
+    runs: list[n.Call] = field(default_factory=list)
+    host_reads: list[HostRead] = field(default_factory=list)
+    iterables: dict[int, Value] = field(default_factory=dict)

@@ -245,6 +245,8 @@ class Methods(Library):
             self.use(origins, "consumed", expr, f".{method}()")
             self.draw(receiver.drawn, "detached" if method in k.ENDS_A_GRAPH else "host", expr)
             if method == "item":
+                if isinstance(expr.func, n.Attr) and not expr.args:
+                    self.host_read(method, expr, expr.func.value, receiver)
                 return v.A_NUMBER
             if method in k.TO_HOST:
                 return Value(v.ARRAY)
@@ -259,7 +261,7 @@ class Methods(Library):
         if method in ("requires_grad_", "retain_grad"):
             return tensor.but(grad=v.ATTACHED)
         if method in ("max", "min", "sort", "topk", "median", "mode", "kthvalue") and args:
-            return Value(v.TUPLE, parts=(tensor, tensor.detached().but(integral=True)))
+            return Value(v.TUPLE, parts=(tensor, tensor.detached().but(integral=True, limits=None)))
         if method in ("narrow", "select") and isinstance(expr.func, n.Attr):
             return tensor.but(view=self.file.text(expr.func.value))
         if method in ("chunk", "split", "unbind"):
@@ -286,7 +288,7 @@ class Methods(Library):
     def _forward(self, expr: n.Call, receiver: str, certain: bool, why: str, graph: frozenset[int], callee: Value,
                  *, parameter: str = "", question: str = "") -> Value:  # fmt: skip
         if certain:
-            self.note_forward()
+            self.note_forward(expr)
         if self.mode != ON:
             return Value(v.OUTPUT, device=callee.device, grad=v.DETACHED if self.mode == OFF else "")
         event = self.forward(expr, receiver, certain, why, parameter=parameter, question=question)

@@ -9,10 +9,14 @@ from memlint.facts import Class_, FileFacts, Scope
 from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts import values as v
+from memlint.facts.configs import config_reads, names_config, saved_configs
+from memlint.facts.demands import Plain, checks_of
 from memlint.facts.ends import parameter_ends
 from memlint.facts.events import ENDLESS, ITEMS, OFF, RANGE, REPEATING, WHILE, CallSite, Draw, Shrink
 from memlint.facts.flags import declared
 from memlint.facts.kept import kept_parameters
+from memlint.facts.limits import in_numbers
+from memlint.facts.probes import idle_imports, probes
 from memlint.facts.records import layout
 from memlint.facts.ticking import reached
 from memlint.rule import Spot
@@ -26,7 +30,7 @@ class Argument:
     """What is passed: its kind, the identity of the container or parameter that it is, whether it carries a graph.
 
     frozen: a module none of whose parameters needs gradients. of: the class of an object, with "[]" for a container of
-    such. made_here: the calling function made the object itself.
+    such. made_here: the calling function made the object itself. limits: the range that a clamp has left, in numbers.
     """
 
     kind: str
@@ -35,6 +39,7 @@ class Argument:
     frozen: bool = False
     of: str = ""
     made_here: bool = False
+    limits: tuple[float | None, float | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +50,7 @@ class Call:
     items: in a loop over items none of which is what the call is made on.
     endless: in a loop that never ends. made_here: on an object that the calling function made itself.
     again: in a step, data or endless loop around which the object that it is made on was made.
-    given: the identity of the parameter that it is made on.
+    given: the identity of the parameter that it is made on. guarded: a test may skip it.
     reached: in each pass of a loop that steps something, always when its function runs, or seldom.
     """
 
@@ -65,6 +70,7 @@ class Call:
     args: tuple[Argument, ...]
     keywords: tuple[tuple[str, Argument], ...]
     given: str = ""
+    guarded: bool = False
     reached: str = ""
 
 
@@ -125,8 +131,20 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfigSaved:
+    """A checkpoint that the file saves with a configuration. weights: the keys of its tensors."""
+
+    key: str
+    weights: tuple[str, ...]
+    spot: Spot
+
+
+@dataclass(frozen=True, slots=True)
 class FunctionSummary:
-    """A function, or a module's body. ends: parameters of which it reads nothing but these entries."""
+    """A function, or a module's body. ends: parameters of which it reads nothing but these entries.
+
+    reads_config: the entries like `"config"` that it takes out of anything and uses. probes: it measures memory.
+    """
 
     id: FunctionId
     name: str
@@ -148,6 +166,8 @@ class FunctionSummary:
     is_classmethod: bool
     detaches: bool = False
     ends: tuple[tuple[str, frozenset[int]], ...] = ()
+    reads_config: tuple[str, ...] = ()
+    probes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +191,8 @@ class Summary:
     """One file. attributes: the names of all attributes that it reads.
 
     flags: attributes that it declares as Python bools, by class. others: those under which it stores other things.
+    checks: what it demands itself of the settings for which the user has declared limits: name, sign, bound.
+    idle_imports: see `probes.idle_imports`.
     layout: what matters to the layout of objects, see `memlint.facts.records.layout`.
     """
 
@@ -182,7 +204,10 @@ class Summary:
     attributes: frozenset[str]
     flags: frozenset[tuple[str, str]]
     others: frozenset[str]
-    layout: frozenset[str]
+    checks: tuple[tuple[str, str, Plain], ...] = ()
+    configs: tuple[ConfigSaved, ...] = ()
+    idle_imports: tuple[str, ...] = ()
+    layout: frozenset[str] = frozenset()
 
 
 def summarize(facts: FileFacts) -> Summary:
@@ -215,7 +240,16 @@ def summarize(facts: FileFacts) -> Summary:
     known = declared(facts)
     read = frozenset(facts.attributes)
     flags, others = frozenset(known.flags), frozenset(known.others)
-    return Summary(facts.path, facts.names.module, functions, classes, made, read, flags, others, layout(facts))
+    checks = tuple(checks_of(facts))
+    numbers = {id(scope): number for number, scope in enumerate(facts.all_scopes())}
+    configs = tuple(
+        ConfigSaved(saved.key, tuple(saved.weights), Spot(facts.path, numbers[id(saved.scope)], "calls", saved.site))
+        for saved in saved_configs(facts)
+    )
+    return Summary(
+        facts.path, facts.names.module, functions, classes, made, read, flags, others, checks, configs,
+        idle_imports(facts), layout(facts),
+    )  # fmt: skip
 
 
 _LARGE = frozenset({v.TENSOR, v.OUTPUT, v.MODULE, v.OPTIMIZER, v.ARRAY})
@@ -264,6 +298,8 @@ def _function(facts: FileFacts, scope: Scope, number: int, rebound: frozenset[st
         ends=tuple(
             (name, read) for name in sorted(events.indexed) if (read := parameter_ends(scope, name)) is not None
         ),
+        reads_config=tuple(sorted(config_reads(scope))) if names_config(facts) else (),
+        probes=probes(facts, scope),
     )
 
 
@@ -312,6 +348,7 @@ def _call(scope: Scope, site: CallSite, spot: Spot, rebound: frozenset[str]) -> 
         args=tuple([_passed(a, made) for a in site.args]),
         keywords=tuple([(name, _passed(a, made)) for name, a in site.keywords]),
         given=site.given,
+        guarded=site.guarded,
         reached=reached(scope, site),
     )
 
@@ -322,7 +359,8 @@ def _passed(value: v.Value, made: str) -> Argument:
     if not of and value.kind in v.CONTAINERS and value.item is not None:
         of = v.class_of(value.item)
         of = f"{of}[]" if of else ""
-    return _argument(value.kind, value.holder, v.attached(value), value.frozen, of, value.holder.startswith(made))
+    mine, limits = value.holder.startswith(made), in_numbers(value.limits)
+    return _argument(value.kind, value.holder, v.attached(value), value.frozen, of, mine, limits)
 
 
 def _is_over(loop: n.Stmt, site: CallSite) -> bool:
@@ -336,8 +374,9 @@ _SWITCH_NAMES = frozenset(path.rpartition(".")[2] for path in _SWITCHES)
 
 
 @functools.lru_cache(maxsize=4096)
-def _argument(kind: str, holder: str, attached: bool, frozen: bool, of: str, made_here: bool) -> Argument:
-    return Argument(kind, holder, attached, frozen, of, made_here)  # most are the same few
+def _argument(kind: str, holder: str, attached: bool, frozen: bool, of: str, made_here: bool,
+              limits: tuple[float | None, float | None] | None) -> Argument:  # fmt: skip
+    return Argument(kind, holder, attached, frozen, of, made_here, limits)  # most are the same few
 
 
 def _switches(facts: FileFacts, scope: Scope) -> bool:

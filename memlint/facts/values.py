@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from memlint.facts.limits import Limits, hull
 from memlint.facts.shapes import Size
 
 # What a value is. A module's raw output is no tensor until an operation proves it: it may be a dict or a dataclass.
@@ -58,7 +59,7 @@ class Value(NamedTuple):
     zero_d: a tensor without dimensions. view: the source of the larger tensor whose storage it shares.
     integral: a tensor of whole numbers. frozen: a module whose parameters need no gradients.
     drawn: the identities of the containers, running sums, attributes and parameters that it was computed from.
-    size: shape and dtype of a tensor, where literals tell.
+    size: shape and dtype of a tensor, where literals tell. limits: the range that a clamp has left.
     const: the value of a literal. source: the dotted name in the code that it was last read from.
     """
 
@@ -80,6 +81,7 @@ class Value(NamedTuple):
     drawn: frozenset[str] = NO_NAMES
     view: str = ""
     size: Size | None = None
+    limits: Limits | None = None
 
     def but(self, **changes: Any) -> Value:
         """The same value with some fields changed."""
@@ -109,9 +111,11 @@ def join(a: Value, b: Value) -> Value:
     if a is b or a == b:
         return a
     if a.kind == NONE or a == ANYTHING:
-        return b.but(origins=a.origins | b.origins, holder=b.holder or a.holder, drawn=a.drawn | b.drawn)
+        limits = b.limits if a.kind == NONE else None
+        return b.but(origins=a.origins | b.origins, holder=b.holder or a.holder, drawn=a.drawn | b.drawn, limits=limits)
     if b.kind == NONE or b == ANYTHING:
-        return a.but(origins=a.origins | b.origins, holder=a.holder or b.holder, drawn=a.drawn | b.drawn)
+        limits = a.limits if b.kind == NONE else None
+        return a.but(origins=a.origins | b.origins, holder=a.holder or b.holder, drawn=a.drawn | b.drawn, limits=limits)
     kind = a.kind if a.kind == b.kind else _joined_kind(a.kind, b.kind)
     parts = None
     if a.parts is not None and b.parts is not None and len(a.parts) == len(b.parts):
@@ -135,6 +139,7 @@ def join(a: Value, b: Value) -> Value:
         drawn=a.drawn | b.drawn,
         view=a.view and b.view,
         size=a.size if a.size == b.size else None,
+        limits=hull(a.limits, b.limits),
     )
 
 
@@ -226,7 +231,7 @@ def without_ids(value: Value) -> Value:
     item = without_ids(value.item) if value.item is not None else None
     parts = tuple(without_ids(part) for part in value.parts) if value.parts is not None else None
     drawn = frozenset(name for name in value.drawn if name.startswith(_LASTING)) if value.drawn else NO_NAMES
-    return value.but(origins=NO_IDS, sums=NO_IDS, source="", view="", item=item, parts=parts, drawn=drawn)
+    return value.but(origins=NO_IDS, sums=NO_IDS, source="", view="", item=item, parts=parts, drawn=drawn, limits=None)
 
 
 # Identities that mean the same in every function.

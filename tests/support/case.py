@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from memlint import engine, registry, repair
-from memlint.config import Settings
+from memlint.config import Settings, check_limit
 from memlint.rule import Finding
 from tests.support import FIXTURES
 
@@ -73,9 +73,20 @@ def clean_files() -> list[Path]:
     return sorted(FIXTURES.glob("*/clean/*.py"))
 
 
+LIMITS = {
+    "max_active_flows": "<= 50000",
+    "max_spawn_per_step": "== 0",
+    "movement_based_spawn": "== false",
+    "batch_size": ">= 8, <= 64",
+    "dropout": "< 0.5",
+    "Buffer.capacity": "<= 1000",
+}
+"""What `[tool.memlint.limits]` says in the cases of hold-config-limits; no other rule looks at it."""
+
+
 def only(rule: str) -> Settings:
     """Settings of their own, with this rule and nothing else."""
-    return Settings(select=(rule,))
+    return Settings(select=(rule,), limits=tuple(check_limit(name, text, "LIMITS") for name, text in LIMITS.items()))
 
 
 def concise(finding: Finding) -> str:

@@ -14,12 +14,13 @@ mx: Any = importlib.import_module("mlx.core")
 
 @dataclass(frozen=True)
 class Run:
-    """One run. held: bytes in use at its end, with what it returned; peak: the most during it."""
+    """One run. held: bytes in use at its end, with what it returned; peak: the most during it. program: its names."""
 
     results: Any
     held: int
     peak: int
     measure: str
+    program: dict[str, Any]
 
 
 def run(file: Path) -> Run:
@@ -32,4 +33,4 @@ def run(file: Path) -> Run:
     gc.collect()
     held = mx.get_active_memory() - before
     del kept
-    return Run(results, held, mx.get_peak_memory() - before, program.get("MEASURE", "held"))
+    return Run(results, held, mx.get_peak_memory() - before, program.get("MEASURE", "held"), program)

@@ -65,7 +65,6 @@ from collections.abc import Iterator
 
 from memlint.conditions import EachTick, ReadHereOnly
 from memlint.facts import FileFacts
-from memlint.facts.defects import SameResult
 from memlint.facts.unchanged import repeated
 from memlint.rule import Condition, Proposal, rule
 
@@ -84,7 +83,7 @@ def cache_serialization(facts: FileFacts) -> Iterator[Proposal]:
         yield Proposal(
             message=f"`{facts.text(found.node)}` gives the same in each pass: nothing changes `{found.of}`",
             place=facts.place(found.node),
-            fact=SameResult(facts.span(found.node), facts.span(found.loop.node) if found.loop is not None else None),
+            fact=None,
             evidence=tuple(facts.evidence(node, message) for node, message in found.reasons),
             conditions=tuple(conditions),
         )

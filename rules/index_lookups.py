@@ -80,7 +80,6 @@ from collections.abc import Iterator
 
 from memlint.conditions import EachTick, NothingTrims
 from memlint.facts import FileFacts
-from memlint.facts.defects import LinearSearch
 from memlint.facts.lookups import lookups
 from memlint.rule import Condition, Proposal, rule
 
@@ -98,7 +97,7 @@ def index_lookups(facts: FileFacts) -> Iterator[Proposal]:
         yield Proposal(
             message=f"each step searches all of `{found.container}`, which grows with every step",
             place=facts.place(found.node),
-            fact=LinearSearch(facts.span(found.node), found.container),
+            fact=None,
             evidence=tuple(facts.evidence(node, message) for node, message in found.reasons),
             conditions=tuple(conditions),
         )

@@ -287,14 +287,6 @@ class StepWrite:
 
 
 @dataclass(frozen=True, slots=True)
-class LinearSearch:
-    """A search of a growing list in each step. search: span of the expression. container: the source of the list."""
-
-    search: Span
-    container: str
-
-
-@dataclass(frozen=True, slots=True)
 class OneTaken:
     """A queue that each tick takes one event from.
 
@@ -318,14 +310,6 @@ class RecordClass:
     fields: tuple[str, ...]
     obstacles: tuple[str, ...]
     proved: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class SameResult:
-    """A pure call on what nothing changes, in each pass. call: its span. loop: that of the loop, where it is here."""
-
-    call: Span
-    loop: Span | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,15 +40,15 @@ def fix(fact: StepWrite, tree: Tree, options: Mapping[str, Any]) -> Edit:
     file = block.items[0].asname
     if file is None or not isinstance(file.name, cst.Name) or not isinstance(block.body, cst.IndentedBlock):
         raise Refuse("the file is not opened by a `with` of its own")
-    if any(arg.keyword is not None and arg.keyword.value not in ("file", "mode", "encoding") for arg in call.args):
+    if fact.path is None or not _is_plainly_opened(call, tree):
         raise Refuse("the file is opened in a way of its own")
     texts = [_written(line, file.name.value, tree) for line in block.body.body]
     name = next((name for name in ("writer", "log_writer") if tree.unknown_name(name, block)), None)
     if name is None:
         raise Refuse("the names `writer` and `log_writer` are taken")
-    path = call.args[0].value
-    others = [node for node in tree.inside(loop) if isinstance(node, cst.Call) and node is not call]
-    if any(node.args and node.args[0].value.deep_equals(path) for node in others):
+    path = tree.value_at(fact.path)
+    same = [node for node in tree.inside(loop) if isinstance(node, cst.BaseExpression) and node.deep_equals(path)]
+    if len(same) > 1:
         raise Refuse("the loop does something else with the same file")
     lines = [line.with_changes(body=[cst.Expr(_write(name, text))]) for line, text in texts]
     lines[0] = lines[0].with_changes(leading_lines=(*block.leading_lines, *lines[0].leading_lines))
@@ -58,6 +58,16 @@ def fix(fact: StepWrite, tree: Tree, options: Mapping[str, Any]) -> Edit:
     body = cst.IndentedBlock([swapped.with_changes(leading_lines=())])  # type: ignore[union-attr]
     new = around.with_changes(body=body, leading_lines=getattr(loop, "leading_lines", ()))
     return Edit({loop: new}, Safety.UNSAFE, helpers=("BufferedWriter",))
+
+
+def _is_plainly_opened(call: cst.Call, tree: Tree) -> bool:
+    """With nothing but a path, a mode and UTF-8."""
+    for position, arg in enumerate(call.args):
+        name = arg.keyword.value if arg.keyword is not None else ("file", "mode", "")[min(position, 2)]
+        text = tree.text_of(arg.value).strip("\"'").lower()
+        if name not in ("file", "mode") and not (name == "encoding" and text in ("utf-8", "utf8")):
+            return False
+    return True
 
 
 def _write(name: str, text: cst.BaseExpression) -> cst.Call:
@@ -86,8 +96,8 @@ def _ends_a_line(text: cst.BaseExpression, tree: Tree) -> bool:
         return _ends_a_line(text.right, tree)
     if not isinstance(text, (cst.SimpleString, cst.FormattedString)):
         return False
-    raw = "r" in (text.prefix if isinstance(text, cst.SimpleString) else text.start).lower()
-    return not raw and tree.text_of(text).endswith(_ENDINGS)
+    prefix = (text.prefix if isinstance(text, cst.SimpleString) else text.start).lower()
+    return not {"r", "b"} & {*prefix} and tree.text_of(text).endswith(_ENDINGS)
 
 
 class _Swap(cst.CSTTransformer):

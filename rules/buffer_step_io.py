@@ -91,7 +91,12 @@ def buffer_step_io(facts: FileFacts) -> Iterator[Proposal]:
         yield Proposal(
             message=_MESSAGE[found.form].format(target=found.target, call=facts.text(found.node)),
             place=facts.place(found.node),
-            fact=StepWrite(found.form, facts.span(found.node), facts.span(loop.node) if loop is not None else None),
+            fact=StepWrite(
+                found.form,
+                facts.span(found.node),
+                facts.span(loop.node) if loop is not None else None,
+                facts.span(found.path) if found.path is not None else None,
+            ),
             evidence=tuple(facts.evidence(node, message) for node, message in found.reasons),
             conditions=() if loop is not None else (EachTick((facts.names.module, found.scope.qualname)),),
             severity=Severity.NOTE if found.form == "flushed" else Severity.WARNING,

@@ -279,11 +279,13 @@ class StepWrite:
     """A file that each pass of a loop opens, writes anew or flushes.
 
     form: appended | rewritten | flushed | finally. call: the one that does it. loop: the loop, where it is here.
+    path: of the file that the call opens.
     """
 
     form: str
     call: Span
     loop: Span | None
+    path: Span | None = None
 
 
 @dataclass(frozen=True, slots=True)

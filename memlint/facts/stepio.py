@@ -23,7 +23,7 @@ _DUMPS = {
     "mlx.core.save": (0, "file"),
     "mlx.core.savez": (0, "file"),
 }
-_OPENING = frozenset({"open", "io.open", "codecs.open", "gzip.open"})
+_OPENING = frozenset({"open", "io.open"})
 _NAMING = frozenset({"os.path.join", "os.path.expanduser", "pathlib.Path", "str", "os.fspath"})
 _WRITERS = frozenset({
     "torch.utils.tensorboard.SummaryWriter", "torch.utils.tensorboard.writer.SummaryWriter",
@@ -38,7 +38,7 @@ class StepIO:
     """A call that touches the disk in each pass.
 
     form: appended, rewritten, flushed or finally. target: the source of the path or of the object.
-    loop: the loop here that repeats it, None where a caller's does. site: the call.
+    loop: the loop here that repeats it, None where a caller's does. path: of the file that is opened.
     """
 
     scope: Scope
@@ -47,7 +47,7 @@ class StepIO:
     target: str
     loop: Loop | None
     reasons: list[tuple[object, str]]
-    question: str = ""
+    path: n.Expr | None = None
 
 
 def step_io(facts: FileFacts) -> Iterator[StepIO]:
@@ -89,7 +89,7 @@ def _written(facts: FileFacts, scope: Scope, site: CallSite, how: str) -> StepIO
     elif not _outlives(facts, scope, path):
         return None
     form = APPENDED if mode == "a" else REWRITTEN
-    return StepIO(scope, form, site.node, facts.text(path), loop, _why(scope, site.node, loop))
+    return StepIO(scope, form, site.node, facts.text(path), loop, _why(scope, loop), path)
 
 
 def _opened(site: CallSite) -> tuple[str, n.Expr | None]:
@@ -157,14 +157,14 @@ def _flushed(facts: FileFacts, scope: Scope, site: CallSite, how: str) -> StepIO
     """`file.flush()` of a file, or of TensorBoard's writer, that was opened before."""
     func = site.node.func
     if site.path == "os.fsync":
-        return StepIO(scope, FLUSHED, site.node, "os.fsync", _loop(site, how), _why(scope, site.node, _loop(site, how)))
+        return StepIO(scope, FLUSHED, site.node, "os.fsync", _loop(site, how), _why(scope, _loop(site, how)))
     if site.name != "flush" or not isinstance(func, n.Attr) or site.node.args:
         return None
     made = _maker(facts, scope, n.dotted(func.value))
     loop = _loop(site, how)
     if made is None or loop is not None and any(part is made for part in n.every(getattr(loop.node, "body", []))):
         return None
-    reasons: list[tuple[object, str]] = [(made, "opened here"), *_why(scope, site.node, loop)]
+    reasons: list[tuple[object, str]] = [(made, "opened here"), *_why(scope, loop)]
     return StepIO(scope, FLUSHED, site.node, n.dotted(func.value), loop, reasons)
 
 
@@ -210,7 +210,7 @@ def _in_finally(scope: Scope) -> Iterator[StepIO]:
                     continue
                 if owner.partition(".")[0] in bound:
                     continue
-                reasons = [(call, "a `finally` inside the loop runs in every pass"), *_why(scope, None, loop)]
+                reasons = [(call, "a `finally` inside the loop runs in every pass"), *_why(scope, loop)]
                 yield StepIO(scope, FINALLY, call, owner, loop, reasons)
 
 
@@ -223,5 +223,5 @@ def _direct(body: list[n.Stmt]) -> Iterator[n.Stmt]:
                 yield from _direct(block)
 
 
-def _why(scope: Scope, node: n.Call | None, loop: Loop | None) -> list[tuple[object, str]]:
+def _why(scope: Scope, loop: Loop | None) -> list[tuple[object, str]]:
     return [(n.head(loop.node), f"this loop {ticking(scope, loop)}")] if loop is not None else []

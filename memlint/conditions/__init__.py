@@ -32,6 +32,7 @@ from memlint.conditions.running import CalledEachStep, EachTick, PerStep, RunsAg
 from memlint.conditions.saving import SavedWithConfig
 from memlint.conditions.settings import PassesElsewhere
 from memlint.conditions.states import CutsGraphs, KeepsStateGraph, NothingResets
+from memlint.conditions.unused import NobodyElseReads, NobodyPasses, NobodyReads
 from memlint.conditions.watching import ImportedNeverCalled, NobodyMeasures
 
 __all__ = [
@@ -57,7 +58,10 @@ __all__ = [
     "MadeSomewhere",
     "MovedLater",
     "NoTrainingReached",
+    "NobodyElseReads",
     "NobodyMeasures",
+    "NobodyPasses",
+    "NobodyReads",
     "NotForLoss",
     "NotFrozen",
     "NothingBoundsCache",

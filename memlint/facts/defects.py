@@ -489,3 +489,11 @@ class BlindMonitor:
     unit: str = ""
     scale: int = 1
     needed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DeadState:
+    """State that nothing uses. what: submodule, history or argument. statement: span of where it is made or tested."""
+
+    what: str
+    statement: Span

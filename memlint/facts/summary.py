@@ -191,6 +191,8 @@ class Summary:
     """One file. attributes: the names of all attributes that it reads.
 
     flags: attributes that it declares as Python bools, by class. others: those under which it stores other things.
+    own_reads: attributes that methods read of `self`, by class. other_reads: those that are read of other objects.
+    keywords: the names of all arguments that calls pass by name.
     checks: what it demands itself of the settings for which the user has declared limits: name, sign, bound.
     idle_imports: see `probes.idle_imports`.
     layout: what matters to the layout of objects, see `memlint.facts.records.layout`.
@@ -204,6 +206,9 @@ class Summary:
     attributes: frozenset[str]
     flags: frozenset[tuple[str, str]]
     others: frozenset[str]
+    own_reads: frozenset[tuple[str, str]]
+    other_reads: frozenset[str]
+    keywords: frozenset[str]
     checks: tuple[tuple[str, str, Plain], ...] = ()
     configs: tuple[ConfigSaved, ...] = ()
     idle_imports: tuple[str, ...] = ()
@@ -241,14 +246,15 @@ def summarize(facts: FileFacts) -> Summary:
     read = frozenset(facts.attributes)
     flags, others = frozenset(known.flags), frozenset(known.others)
     checks = tuple(checks_of(facts))
+    keywords = frozenset(name for f in functions for call in f.calls for name, _ in call.keywords)
     numbers = {id(scope): number for number, scope in enumerate(facts.all_scopes())}
     configs = tuple(
         ConfigSaved(saved.key, tuple(saved.weights), Spot(facts.path, numbers[id(saved.scope)], "calls", saved.site))
         for saved in saved_configs(facts)
     )
     return Summary(
-        facts.path, facts.names.module, functions, classes, made, read, flags, others, checks, configs,
-        idle_imports(facts), layout(facts),
+        facts.path, facts.names.module, functions, classes, made, read, flags, others, facts.own_reads,
+        facts.other_reads, keywords, checks, configs, idle_imports(facts), layout(facts),
     )  # fmt: skip
 
 

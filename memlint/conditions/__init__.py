@@ -27,7 +27,7 @@ from memlint.conditions.grads import (
 from memlint.conditions.kinds import GivenTensor, Heavy, IsModule, IsModuleAttribute, IsModuleClass, MadeAnew
 from memlint.conditions.meant import Open
 from memlint.conditions.ranges import DemandsRange, OnlyLimited
-from memlint.conditions.running import CalledEachStep, PerStep, RunsAgain, TrainedInALoop
+from memlint.conditions.running import CalledEachStep, PerStep, RunsAgain, RunsInEveryStep, TrainedInALoop
 from memlint.conditions.saving import SavedWithConfig
 from memlint.conditions.settings import PassesElsewhere
 from memlint.conditions.states import CutsGraphs, KeepsStateGraph, NothingResets
@@ -69,6 +69,7 @@ __all__ = [
     "PerStep",
     "ReadHereOnly",
     "RunsAgain",
+    "RunsInEveryStep",
     "SavedWithConfig",
     "SomeCallerPassesGraph",
     "SomeCallerWithGrad",

@@ -48,7 +48,7 @@ class Call:
     items: in a loop over items none of which is what the call is made on.
     endless: in a loop that never ends. made_here: on an object that the calling function made itself.
     again: in a step, data or endless loop around which the object that it is made on was made.
-    given: the identity of the parameter that it is made on.
+    given: the identity of the parameter that it is made on. guarded: a test may skip it.
     """
 
     name: str
@@ -67,6 +67,7 @@ class Call:
     args: tuple[Argument, ...]
     keywords: tuple[tuple[str, Argument], ...]
     given: str = ""
+    guarded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,6 +345,7 @@ def _call(site: CallSite, spot: Spot, rebound: frozenset[str], made: str) -> Cal
         args=tuple([_passed(a, made) for a in site.args]),
         keywords=tuple([(name, _passed(a, made)) for name, a in site.keywords]),
         given=site.given,
+        guarded=site.guarded,
     )
 
 

@@ -9,7 +9,7 @@ from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
 from memlint.facts.events import REPEATING, WHILE, Loop
 from memlint.facts.loads import is_test_file
-from memlint.facts.probes import PROBES, Measured, probes
+from memlint.facts.probes import Measured, may_measure, probes
 from memlint.facts.tracing import Uses
 
 _HARMLESS = frozenset({
@@ -57,7 +57,7 @@ def blind(facts: FileFacts, large: int) -> Iterator[Blind]:
     if is_test_file(facts.path):
         return
     for scope in facts.all_scopes():
-        if PROBES.search(facts.source.text):
+        if may_measure(facts):
             measured = Measured(facts, scope)
             if any(isinstance(part, n.Call) and measured.is_measuring(part) for part in scope.every()):
                 yield from _side_by_side(facts, scope, measured)

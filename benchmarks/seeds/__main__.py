@@ -35,8 +35,8 @@ def main(arguments: list[str] | None = None) -> None:
     for row in wanted:
         told[row.name] = page.effect(row)
         print(f"{row.name}: {told[row.name]}", flush=True)
-    if arg.write:
-        page.write(told)
+        if arg.write:
+            page.write(told)  # after each row: an interrupted run keeps what it has
 
 
 if __name__ == "__main__":

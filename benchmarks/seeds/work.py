@@ -101,7 +101,7 @@ def training_step() -> list[Effect]:
     times = []
     for module in sides("lattice_flows"):
         torch.manual_seed(0)
-        trainer = module.FlowTrainer(module.FlowConfig(12, 12, 12), torch.device("cpu"))
+        trainer = module.FlowTrainer(module.FlowConfig(9, 9, 21), torch.device("cpu"))
         energies = torch.rand(2000) - 0.5
         times.append(seconds(lambda: trainer.train_step(energies), 2))  # noqa: B023 - called at once
     return [Effect("a step with 2,000 flows", "seconds", *times)]

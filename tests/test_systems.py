@@ -24,15 +24,17 @@ FIXED = {
         "bound-history", "clone-kept-views", "detach-kept-tensors", "detach-recurrent-state", "keep-only-last",
         "map-checkpoint", "no-grad-inference", "rate-limit-cleanup", "release-before-reload", "snapshots-to-cpu",
     },
-    "agent": set(),
-    "mlx_trainer": set(),
+    "agent": {"drain-queue", "slot-records"},
+    "mlx_trainer": {"detach-kept-tensors", "monitor-leaks", "synchronize-not-sleep"},
 }  # fmt: skip
 FOUND = {
-    "lattice_flows": {"rate-limit-cleanup", "test-before-clamp", "validate-checkpoint"},
+    "lattice_flows": {
+        "log-memory-state", "rate-limit-cleanup", "test-before-clamp", "use-or-drop-state", "validate-checkpoint",
+    },
     "automaton": {"release-the-owner"},
-    "agent": {"bound-history"},
-    "mlx_trainer": {"detach-kept-tensors", "independent-thresholds", "rate-limit-cleanup"},
-}
+    "agent": {"batch-decay", "bound-history", "buffer-step-io", "cache-serialization"},
+    "mlx_trainer": {"independent-thresholds", "rate-limit-cleanup"},
+}  # fmt: skip
 every_system = pytest.mark.parametrize("name", FIXED)
 every_torch_system = pytest.mark.parametrize("name", ["lattice_flows", "automaton"])
 
@@ -114,11 +116,14 @@ def test_the_agent_runs_where_memlint_cannot_be_imported(pairs: Pairs) -> None:
     assert without_memlint(after) == ""
 
 
-def test_the_mlx_trainer_keeps_its_results_and_runs_where_memlint_cannot_be_imported(pairs: Pairs) -> None:
+def test_the_mlx_trainer_keeps_its_results_and_runs_where_memlint_cannot_be_imported(
+    pairs: Pairs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("mlx.core")
     from tests.support import on_mlx
 
     before, after, _ = pairs["mlx_trainer"]
+    monkeypatch.syspath_prepend(str(after.parent))
     assert on_mlx.run(after).results == on_mlx.run(before).results
     assert without_memlint(after) == ""
 

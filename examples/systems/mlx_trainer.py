@@ -70,15 +70,14 @@ class Trainer:
         gradients_of = nn.value_and_grad(self.model, distrust_loss)
         total = mx.array(0.0)
         for step, (rows, targets) in enumerate(batches, start=1):
-            # Before each gradient: what was freed has to be asked for again.
-            mx.clear_cache()
             loss, gradients = gradients_of(self.model, rows, targets)
-            self.optimizer.update(self.model, gradients)
-            mx.eval(self.model.parameters(), self.optimizer.state)
             # Never evaluated: holds what every step's loss is to be computed from.
             total += loss
+            self.optimizer.update(self.model, gradients)
+            mx.eval(self.model.parameters(), self.optimizer.state)
             # Hopes that the memory is free by then.
             time.sleep(0.01)
+            # What was freed has to be asked for again by the next gradient.
             mx.clear_cache()
             # Two probes with nothing between them: the difference is always 0.
             before = mx.get_active_memory()

@@ -29,7 +29,8 @@ and the measurement shows it.
 Each row is measured by `python -m benchmarks.seeds ROW`, and the whole page written by
 `python -m benchmarks.seeds --write`. Bytes and operations are counted and are the same on every machine; times are
 those of one machine, on one thread, and only their ratio says something. Tensors on an accelerator are counted on
-torch's `meta` device. `python -m benchmarks.systems` measures the four programs of `examples/systems`, which have these
+torch's `meta` device. Policies and monitors are measured on a made-up course of memory, which
+`benchmarks/seeds/work.py` describes. `python -m benchmarks.systems` measures the four programs of `examples/systems`, which have these
 defects together.
 """
 MISTAKEN = """\
@@ -118,7 +119,7 @@ def _number(value: float, unit: str) -> str:
     if unit == "seconds":
         factor, name = next(((f, n) for f, n in ((1, "s"), (1e3, "ms")) if value * f >= 1), (1e6, "µs"))
         return f"{value * factor:.3g} {name}"
-    return f"{value:.4g} {unit}".strip()
+    return f"{value:,.0f} {unit}" if unit and value == int(value) else f"{value:.4g} {unit}".strip()
 
 
 def write(told: Mapping[str, str]) -> None:

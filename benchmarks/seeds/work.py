@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import gc
 import importlib
+import json
 import sys
 import tempfile
 import time
@@ -67,7 +68,7 @@ def peak(work: Callable[[], object]) -> int:
     gc.collect()
     with Meter() as meter:
         work()
-    return meter.peak
+    return int(meter.peak)
 
 
 # -- the systems -------------------------------------------------------------------------------------------------------
@@ -214,13 +215,18 @@ def collect_each_step() -> list[Effect]:
     return [Effect("a step", "seconds", *times)]
 
 
+def _wait_ten_times(values: torch.Tensor, wait: Callable[[], object]) -> None:
+    for _ in range(10):
+        values @ values
+        wait()
+
+
 def sleep_each_step() -> list[Effect]:
     """A step that sleeps for 10 ms so that memory is free by then, and one that synchronises."""
     values = torch.rand(64, 64)
     times = []
     for wait in (lambda: time.sleep(0.01), lambda: runtime.synchronize(values)):
-        work = lambda: [(values @ values, wait()) for _ in range(10)]  # noqa: B023, E731 - called at once
-        times.append(seconds(work, clock=time.perf_counter) / 10)
+        times.append(seconds(functools.partial(_wait_ten_times, values, wait), clock=time.perf_counter) / 10)
     return [Effect("a step", "seconds", *times)]
 
 
@@ -252,6 +258,47 @@ def allocated_threshold() -> list[Effect]:
     state = SimpleNamespace(allocated=int(21e9), reserved=int(22e9))
     by_allocated = sum(state.allocated > 20e9 for _ in range(1000))
     return [Effect("in 1,000 steps", "times", by_allocated, sum(cleanup.step(state) for _ in range(1000)))]
+
+
+# -- what is suggested for the agent, by hand --------------------------------------------------------------------------
+
+
+def lookup() -> list[Effect]:
+    """An entry of an archive of 10,000 by its number: searched for, and from a dict."""
+    entries = [SimpleNamespace(number=number) for number in range(10_000)]
+    index = {entry.number: entry for entry in entries}
+    search = seconds(lambda: next(entry for entry in entries if entry.number == 9_999))
+    return [Effect("one of 10,000 entries", "seconds", search, seconds(lambda: index[9_999]))]
+
+
+def decay() -> list[Effect]:
+    """One tick's decay of 1,000 weights: one after the other, and as one factor for all."""
+    entries, common = [SimpleNamespace(weight=1.0) for _ in range(1000)], SimpleNamespace(factor=1.0)
+
+    def each() -> None:
+        for entry in entries:
+            entry.weight *= 0.99
+
+    def all_together() -> None:
+        common.factor *= 0.99
+
+    return [Effect("1,000 weights", "seconds", seconds(each), seconds(all_together))]
+
+
+def serialised_once() -> list[Effect]:
+    """What never changes, as text, in each of 100 ticks and once for all of them."""
+    traits = {f"trait {number}": number / 7 for number in range(50)}
+    each = seconds(lambda: [json.dumps(traits, sort_keys=True) for _ in range(100)])
+    return [Effect("100 ticks", "seconds", each, seconds(lambda: [json.dumps(traits, sort_keys=True)] * 100))]
+
+
+def events_left() -> list[Effect]:
+    """Events that wait after 100 ticks, of which three come in each."""
+    waiting = []
+    for module in sides("agent"):
+        _, agent = module.run(100, 10)
+        waiting.append(agent.events.qsize())
+    return [Effect("waiting after 100 ticks", "events", *waiting)]
 
 
 # -- watching ----------------------------------------------------------------------------------------------------------

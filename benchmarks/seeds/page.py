@@ -30,8 +30,8 @@ Each row is measured by `python -m benchmarks.seeds ROW`, and the whole page wri
 `python -m benchmarks.seeds --write`. Bytes and operations are counted and are the same on every machine; times are
 those of one machine, on one thread, and only their ratio says something. Tensors on an accelerator are counted on
 torch's `meta` device. Policies and monitors are measured on a made-up course of memory, which
-`benchmarks/seeds/work.py` describes. `python -m benchmarks.systems` measures the four programs of `examples/systems`, which have these
-defects together.
+`benchmarks/seeds/work.py` describes. `python -m benchmarks.systems` measures the four programs of `examples/systems`,
+which have these defects together.
 """
 MISTAKEN = """\
 ## Mistakes that must not come back

@@ -56,10 +56,13 @@ def seconds(work: Callable[[], object], repeat: int = 3, clock: Callable[[], flo
     """The processor time of the shortest of some runs, after one to warm up. clock: another clock."""
     work()
     times = []
+    gc.collect()
+    gc.disable()  # as timeit does: when the collector runs by itself depends on what was measured before
     for _ in range(repeat):
         start = clock()
         work()
         times.append(clock() - start)
+    gc.enable()
     return min(times)
 
 

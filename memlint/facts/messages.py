@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -56,8 +57,9 @@ def messages(facts: FileFacts) -> Iterator[Message]:
     """At most one for each block of statements."""
     if measures(facts):
         return
+    loggers = _Loggers(facts)
     for scope in facts.all_scopes():
-        logs = {id(site.node): site for site in scope.events.calls if site.dropped and _is_log(facts, scope, site)}
+        logs = {id(site.node): site for site in scope.events.calls if site.dropped and loggers.is_log(site)}
         if not logs or _only_tells(scope):
             continue
         reader = _Reader(facts, scope, logs)
@@ -71,25 +73,32 @@ def messages(facts: FileFacts) -> Iterator[Message]:
                     yield found
 
 
-def _is_log(facts: FileFacts, scope: Scope, site: CallSite) -> bool:
-    """`print(...)`, `logger.debug(f"...")`, and methods that were added to a logger."""
-    func, args = site.node.func, site.node.args
-    if isinstance(func, n.Name):
-        return func.id == "print" and not site.path
-    if not isinstance(func, n.Attr) or not args or not (owner := n.dotted(func.value)):
-        return False
-    text = args[1] if func.attr == "log" and len(args) > 1 else args[0]
-    if not _is_text(text) and not (func.attr in _LEVELS and site.path.startswith("logging.")):
-        return False
-    if func.attr in _LEVELS | {"log", "write"}:
-        return func.attr != "write" or facts.names.path(owner).startswith("tqdm")
-    # `logger.debug_memory(f"...")`: the same object is asked for its level or told errors, as only a logger is.
-    if func.attr in _LOGGER_METHODS or not isinstance(text, n.Text):
-        return False
-    return any(
-        isinstance(part, n.Attr) and part.attr in _LOGGER_METHODS and n.dotted(part.value) == owner
-        for around in facts.all_scopes() for part in around.every()
-    )  # fmt: skip
+class _Loggers:
+    """What writes messages in a file."""
+
+    def __init__(self, facts: FileFacts) -> None:
+        self.facts = facts
+
+    @functools.cached_property
+    def objects(self) -> set[str]:
+        """The sources of what is asked for its level, or told something, as only loggers are."""
+        parts = (part for scope in self.facts.all_scopes() for part in scope.every())
+        return {n.dotted(part.value) for part in parts if isinstance(part, n.Attr) and part.attr in _LOGGER_METHODS}
+
+    def is_log(self, site: CallSite) -> bool:
+        """`print(...)`, `logger.debug(f"...")`, and methods that were added to a logger."""
+        func, args = site.node.func, site.node.args
+        if isinstance(func, n.Name):
+            return func.id == "print" and not site.path
+        if not isinstance(func, n.Attr) or not args or not (owner := n.dotted(func.value)):
+            return False
+        text = args[1] if func.attr == "log" and len(args) > 1 else args[0]
+        if not _is_text(text) and not (func.attr in _LEVELS and site.path.startswith("logging.")):
+            return False
+        if func.attr in _LEVELS | {"log", "write"}:
+            return func.attr != "write" or self.facts.names.path(owner).startswith("tqdm")
+        # `logger.debug_memory(f"...")`, a level of the project's own
+        return func.attr not in _LOGGER_METHODS and isinstance(text, n.Text) and owner in self.objects
 
 
 def _only_tells(scope: Scope) -> bool:

@@ -87,9 +87,13 @@ class CalledEachStep:
 
 @dataclass(frozen=True, slots=True)
 class RunsInEveryStep:
-    """The function runs in every step: no test on the way to it lets it be skipped, and gradients may be on."""
+    """The function runs in every step: no test on the way to it lets it be skipped, and gradients may be on.
+
+    trained: that a module's forward runs is not enough, for it may be run once, by a demonstration.
+    """
 
     function: FunctionId
+    trained: bool = False
 
     def settle(self, project: Project) -> Answer:
         """By the call graph, up to a loop that repeats a step or a module's forward; refuted where none is found.
@@ -103,20 +107,28 @@ class RunsInEveryStep:
             function, guess = todo.pop(0)
             summary = project.functions[function]
             reason = None
-            if summary.name == "forward" and summary.owner and project.is_module(summary.owner):
+            forward = summary.name == "forward" and bool(summary.owner) and project.is_module(summary.owner)
+            if forward:
                 reason = Reason(summary.spot, "the forward of a module runs in every step")
+            if function in project.lessons.step:
+                reason = Reason(summary.spot, f"`{function[1]}` is listed under `step-functions`")
+                forward = False
             for caller in project.callers.get(function, ()):
                 if caller.call.guarded or caller.call.mode == OFF or not (caller.sure or names[summary.name] == 1):
                     continue
                 training = summary.steps or project.functions[caller.function].trains
                 if training and (caller.call.repeats or caller.call.items and summary.steps):
                     reason = Reason(caller.call.spot, f"`{function[1]}` is called in every step of a loop here")
+                    forward = False
                 if caller.function not in seen:
                     seen.add(caller.function)
                     todo.append((caller.function, guess or ("" if caller.sure else summary.name)))
             if reason is not None and not guess:
-                return holds(reason)
-            if reason is not None:
+                if not (forward and self.trained):
+                    return holds(reason)
+                proof = f"list `{function[1]}` under `step-functions`"
+                guessed = unknown("whether the module is run again and again", reason, would_prove=proof)
+            elif reason is not None:
                 guessed = unknown(WHICH.format(name=guess), reason, would_prove=OWNER)
         return guessed
 

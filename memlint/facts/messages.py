@@ -12,6 +12,7 @@ from memlint.facts import nodes as n
 from memlint.facts import values as v
 from memlint.facts.cleanups import asks_for_device, measures
 from memlint.facts.events import CONSTANT, DATA, ENDLESS, EPOCH, OFF, STEP, STRUCTURE, CallSite, Loop
+from memlint.facts.looping import without_wrappers
 from memlint.facts.tensor_names import TENSOR_NAMES
 from memlint.facts.values import Value
 
@@ -158,6 +159,17 @@ def _run(block: list[n.Stmt], line: n.Do, lines: list[n.Do], only: list[n.Assign
     return [known[id(stmt)] for stmt in block[first : last + 1]]
 
 
+def _moves(call: n.Call) -> bool:
+    """`batch.to(device)`."""
+    return isinstance(call.func, n.Attr) and call.func.attr in ("to", "cuda")
+
+
+def _counts(loop: n.For) -> bool:
+    """`for epoch in range(10)`."""
+    head = without_wrappers(loop.iter)
+    return isinstance(head, n.Call) and n.dotted(head.func) in ("range", "trange")
+
+
 class _Reader:
     """What the messages of one function format, and how often they are written."""
 
@@ -243,8 +255,17 @@ class _Reader:
             return True
         if loop.kind not in (STEP, DATA):
             return False
-        heads = [self.value(part) for part in n.walk(loop.node.iter)] if isinstance(loop.node, n.For) else []
-        return any(value.kind == v.LOADER for value in heads) or any(around.kind == EPOCH for around in outer)
+        if not isinstance(loop.node, n.For):
+            return any(around.kind == EPOCH for around in outer)
+        heads = [self.value(part) for part in n.walk(loop.node.iter)]
+        if any(value.kind == v.LOADER for value in heads) or any(around.kind == EPOCH for around in outer):
+            return True
+        # `for inputs, labels in batches`: what comes out goes into a module, or to a device.
+        items = n.mentioned(loop.node.target)
+        fed = [f.node for f in self.scope.events.forwards if id(f.node) in inside]
+        moved = [part for part in n.every(loop.node.body) if isinstance(part, n.Call) and _moves(part)]
+        given = [arg for call in fed for arg in call.args] + [part.func for part in moved]
+        return not _counts(loop.node) and any(items & n.mentioned(arg) for arg in given)
 
     def is_first_few(self, test: n.Expr, loops: tuple[Loop, ...]) -> bool:
         """`if i < 5`, `if len(ids) <= 5` with what is counted anew in each call: so many in each step, not in all."""
@@ -301,7 +322,7 @@ class _Reader:
             first, _, rest = text.partition(".")
             if owner is not None and first == self.scope.self_name and rest in owner.attributes:
                 return owner.attributes[rest]
-            if isinstance(expr, n.Attr) and expr.attr in ("data", "grad", "T"):
+            if isinstance(expr, n.Attr) and expr.attr in ("data", "grad", "T", "values", "indices"):
                 return self.value(expr.value)
             return v.ANYTHING
         if isinstance(expr, n.Item):

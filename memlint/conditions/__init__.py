@@ -25,9 +25,10 @@ from memlint.conditions.grads import (
     SomeCallerWithGrad,
 )
 from memlint.conditions.kinds import GivenTensor, Heavy, IsModule, IsModuleAttribute, IsModuleClass, MadeAnew
+from memlint.conditions.layouts import FitsSlots
 from memlint.conditions.meant import Open
 from memlint.conditions.ranges import DemandsRange, OnlyLimited
-from memlint.conditions.running import CalledEachStep, PerStep, RunsAgain, RunsInEveryStep, TrainedInALoop
+from memlint.conditions.running import CalledEachStep, EachTick, PerStep, RunsAgain, RunsInEveryStep, TrainedInALoop
 from memlint.conditions.saving import SavedWithConfig
 from memlint.conditions.settings import PassesElsewhere
 from memlint.conditions.states import CutsGraphs, KeepsStateGraph, NothingResets
@@ -41,6 +42,8 @@ __all__ = [
     "CalleeTrains",
     "CutsGraphs",
     "DemandsRange",
+    "EachTick",
+    "FitsSlots",
     "ForwardKeepsGrad",
     "GivenTensor",
     "Heavy",

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 
 from memlint.facts import frameworks
 from memlint.facts import values as v
+from memlint.facts.attributes import Attributes
 from memlint.facts.events import ON
-from memlint.facts.flags import Flags
 from memlint.facts.scopes import MODULE_BODY
 from memlint.facts.summary import (
     Bound,
@@ -46,9 +46,9 @@ class Project(Linked):
         self._drawn: dict[str, list[tuple[FunctionId, Drawn]]] = defaultdict(list)
         self._reading: dict[str, set[str]] = defaultdict(set)
         self._idle_imports = [(summary.module, path) for summary in summaries for path in summary.idle_imports]
-        self.flags = Flags(summaries)
-        self.checks = [(summary.path, check) for summary in summaries for check in summary.checks]
+        self.attributes = Attributes(summaries)
         self.configs = [(summary.module, saved) for summary in summaries for saved in summary.configs]
+        self.layout: set[str] = set()
         for summary in summaries:
             self._add(summary)
         self._aliases: dict[str, frozenset[str]] = {}
@@ -71,6 +71,7 @@ class Project(Linked):
                 self._drawn[drawn.holder].append((function.id, drawn))
             for moved in function.moved:
                 self._moved[moved.holder.removesuffix("[]")].append(moved)
+        self.layout |= summary.layout
         for attribute in summary.attributes:
             self._reading[attribute].add(summary.module)
         for made in summary.made:

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
-from memlint import config, disk
+from memlint import config, disk, registry
 from memlint.cli import additions, init, main, survey
 from memlint.engine import FileError
 from tests.support import ROOT
@@ -23,7 +25,7 @@ Run = Callable[..., Result]
 Write = Callable[..., None]
 
 HOOKS = ".pre-commit-config.yaml"
-RETAINED = """\
+TRAINING = """\
 import torch
 
 
@@ -31,7 +33,7 @@ def train(model, loader, optimizer):
     for x, y in loader:
         optimizer.zero_grad()
         loss = torch.nn.functional.mse_loss(model(x), y)
-        loss.backward(retain_graph=True)
+        loss.backward()
         optimizer.step()
 """
 
@@ -271,6 +273,11 @@ def test_settings_that_it_leaves_alone(run: Run, write: Write, old: bytes, messa
     assert not Path(HOOKS).exists()
 
 
+def test_other_commands_do_not_wait_for_yaml() -> None:
+    code = "import sys; from memlint.cli import main; main(['check', '-q', '.']); assert 'yaml' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+
 def test_a_folder_that_is_not_there(run: Run) -> None:
     assert run("init", "nope") == Result(2, "", "memlint: error: nope: no such file or directory\n")
 
@@ -314,6 +321,38 @@ def test_a_hook_goes_behind_the_last_one(layout: str, repository: str | None) ->
     assert after == {**before, "repos": [*before["repos"], added]}
     assert additions.has_hook(new.encode(), HOOKS)
     assert not additions.has_hook(layout.encode(), HOOKS)
+
+
+@st.composite
+def pre_commit_files(draw: st.DrawFn) -> str:
+    """A pre-commit file in some layout, with comments and empty lines anywhere."""
+    outer, inner = draw(st.integers(0, 3)), draw(st.integers(0, 3))
+    dash = "-".ljust(draw(st.integers(2, 4)))
+    below = " " * (outer + len(dash))
+    noise = st.sampled_from(["", "\n", "# c\n", "      # c\n", "\n# - repo: b\n\n"])
+    rows = [draw(noise), "repos:  # c\n"]
+    for _ in range(draw(st.integers(1, 3))):
+        rows += [f"{' ' * outer}{dash}repo: https://a\n", draw(noise), f"{below}hooks:\n"]
+        for _ in range(draw(st.integers(1, 2))):
+            rows.append(f"{below}{' ' * inner}{dash}id: x{draw(st.sampled_from(['', '  # c']))}\n")
+            deep = below + " " * (inner + len(dash))
+            rows.append(draw(st.sampled_from(["", f"{deep}args: [a,\n{deep} b]\n", f"{deep}files: |\n{deep}  a\n\n"])))
+            rows.append(draw(noise))
+        rows.append(draw(st.sampled_from(["", f"{below}rev: v1\n"])))
+    rows += [draw(noise), draw(st.sampled_from(["", "fail_fast: true\n"]))]
+    text = "".join(rows)
+    text = text.removesuffix("\n") if draw(st.booleans()) else text
+    return text.replace("\n", draw(st.sampled_from(["\n", "\r\n"])))
+
+
+@given(pre_commit_files())
+def test_a_hook_goes_into_any_layout(text: str) -> None:
+    added = additions.entry(None)
+    new = additions.with_hook(text.encode(), HOOKS, added).decode()
+    before = yaml.safe_load(text)
+    assert yaml.safe_load(new) == {**before, "repos": [*before["repos"], added]}
+    assert len(new) > len(text)
+    assert any(new.startswith(text[:n]) and new.endswith(text[n:]) for n in range(len(text) + 1))
 
 
 def test_pre_commit_accepts_what_was_written(tmp_path: Path) -> None:
@@ -387,30 +426,46 @@ def test_pre_commit_runs_the_hook(run: Run, write: Write, tmp_path: Path, monkey
 # -- instrumentation ---------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def _instrumentation(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two rules that are off by default stand in for those that put probes in."""
-    monkeypatch.setattr(init, "INSTRUMENTATION", ("drop-retain-graph", "clone-kept-views"))
+PROBED = """\
+import torch
 
 
-@pytest.mark.usefixtures("_instrumentation")
+def train(model, optimizer, batches):
+    leaks = []
+    for batch in batches:
+        optimizer.zero_grad()
+        model(batch).mean().backward()
+        optimizer.step()
+        before = torch.cuda.memory_allocated()
+        after = torch.cuda.memory_allocated()
+        leaks.append((after - before) / 1e6)
+    return leaks[-10:]
+"""
+
+
 def test_instrumentation_is_asked_for_and_shown_first(run: Run, write: Write) -> None:
-    write("src/a.py", RETAINED, "third_party/a.py", RETAINED, "b.py", LEAKY)
-    assert "retain_graph" not in run("init").out
+    write("src/a.py", TRAINING, "src/b.py", PROBED, "third_party/a.py", TRAINING, "c.py", LEAKY)
+    old = {path: read(path) for path in ("src/a.py", "src/b.py", "third_party/a.py", "c.py")}
+    assert "memlint.runtime" not in run("init").out
     result = run("init", "--instrument")
-    assert "+        loss.backward()\n" in result.out
-    assert result.err.startswith(f"Would write pyproject.toml, {HOOKS}, src/a.py. ")
-    assert read("src/a.py") == RETAINED.encode()
+    assert "+from memlint.runtime import log_memory_state\n" in result.out
+    assert "+    leak_monitor = LeakMonitor()\n" in result.out
+    assert result.err.startswith(f"Would write pyproject.toml, {HOOKS}, src/a.py, src/b.py. ")
+    assert {path: read(path) for path in old} == old
     subprocess.run(["git", "apply", "-"], input=result.out, text=True, check=True)
-    applied = {path: read(path) for path in ("pyproject.toml", HOOKS, "src/a.py")}
+    applied = {path: read(path) for path in ("pyproject.toml", HOOKS, *old)}
     subprocess.run(["git", "apply", "-R", "-"], input=result.out, text=True, check=True)
+    assert {path: read(path) for path in old} == old
     assert run("init", "--instrument", "--write", "-q") == Result(0, "", "")
     assert {path: read(path) for path in applied} == applied
-    assert read("third_party/a.py") == RETAINED.encode()
-    assert read("b.py") == LEAKY.encode()
+    assert {path for path in old if applied[path] != old[path]} == {"src/a.py", "src/b.py"}
 
 
-@pytest.mark.usefixtures("_instrumentation")
+def test_instrumentation_is_done_by_rules_that_are_off_by_default() -> None:
+    rules = registry.rules()
+    assert [(rules[name].default, name in registry.fixers()) for name in init.INSTRUMENTATION] == [(False, True)] * 2
+
+
 def test_nothing_to_instrument_is_said(run: Run, write: Write) -> None:
     write("a.py", "import torch\n")
     assert "Nothing to instrument was found." in run("init", "--instrument").err

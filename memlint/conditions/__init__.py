@@ -25,12 +25,14 @@ from memlint.conditions.grads import (
     SomeCallerWithGrad,
 )
 from memlint.conditions.kinds import GivenTensor, Heavy, IsModule, IsModuleAttribute, IsModuleClass, MadeAnew
+from memlint.conditions.layouts import FitsSlots
 from memlint.conditions.meant import Open
 from memlint.conditions.ranges import DemandsRange, OnlyLimited
-from memlint.conditions.running import CalledEachStep, PerStep, RunsAgain, RunsInEveryStep, TrainedInALoop
+from memlint.conditions.running import CalledEachStep, EachTick, PerStep, RunsAgain, RunsInEveryStep, TrainedInALoop
 from memlint.conditions.saving import SavedWithConfig
 from memlint.conditions.settings import PassesElsewhere
 from memlint.conditions.states import CutsGraphs, KeepsStateGraph, NothingResets
+from memlint.conditions.unused import NobodyElseReads, NobodyPasses, NobodyReads
 from memlint.conditions.watching import ImportedNeverCalled, NobodyMeasures
 
 __all__ = [
@@ -40,6 +42,8 @@ __all__ = [
     "CalleeTrains",
     "CutsGraphs",
     "DemandsRange",
+    "EachTick",
+    "FitsSlots",
     "ForwardKeepsGrad",
     "GivenTensor",
     "Heavy",
@@ -54,7 +58,10 @@ __all__ = [
     "MadeSomewhere",
     "MovedLater",
     "NoTrainingReached",
+    "NobodyElseReads",
     "NobodyMeasures",
+    "NobodyPasses",
+    "NobodyReads",
     "NotForLoss",
     "NotFrozen",
     "NothingBoundsCache",

@@ -12,6 +12,7 @@ from memlint.facts.annotations import meaning
 from memlint.facts.demands import Demand
 from memlint.facts.flow import Flow
 from memlint.facts.lower import lower
+from memlint.facts.reads import reads
 from memlint.facts.scopes import Class_, Names, Scope, collect, learn_hints, module_name
 from memlint.facts.values import Value
 from memlint.rule import Evidence, Place, Spot
@@ -34,6 +35,7 @@ class FileFacts:
         body = lower(source.tree)
         self.names = Names(*module_name(source.path, packages))
         self.attributes: set[str] = set()  # all that is read of any object, by name
+        self.of_classes: set[str] = set()  # what is read of classes, not of their objects: `Entry.weight`
         self.top, self.scopes, self.classes = collect(body, self.names)
         if any(path.startswith("mlx.") for path in self.names.imports.values()):  # it has modules and graphs of its own
             self.uses_torch = any("torch" in path for path in self.names.imports.values())
@@ -51,6 +53,7 @@ class FileFacts:
         self._depth = 0
         for scope in sorted((self.top, *self.scopes), key=lambda scope: _reading_order(scope, set_up)):
             self.interpret(scope)
+        self.own_reads, self.other_reads = reads(self)
 
     def interpret(self, scope: Scope) -> None:
         """Read a function, unless that was done: a caller that wants to know what it hands back reads it first."""

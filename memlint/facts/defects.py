@@ -339,6 +339,17 @@ class FrequentMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class OneByOneDecay:
+    """A number of many objects that is multiplied one object at a time.
+
+    form: each, or first where the loop leaves after the first object. statement: span of the multiplication.
+    """
+
+    form: str
+    statement: Span
+
+
+@dataclass(frozen=True, slots=True)
 class InvertedFlag:
     """`~flag` of a Python bool. expression: span of the whole."""
 

@@ -62,7 +62,7 @@ def item_reads(facts: FileFacts) -> Iterator[ItemReads]:
         return
     for scope in facts.all_scopes():
         events = scope.events.host_reads
-        if not events or not _may_use_a_device(facts, scope):
+        if not events:
             continue
         around = passes_around(scope, {id(read.node) for read in events})
         groups: dict[int, _Group] = {}
@@ -72,14 +72,32 @@ def item_reads(facts: FileFacts) -> Iterator[ItemReads]:
                 group = groups.setdefault(id(found[0].node), _Group(found[0]))
                 group.reads.append(found[1])
         for group in groups.values():
-            yield _judged(facts, scope, group)
+            found_reads = _judged(facts, scope, group)
+            if found_reads.on_accelerator or _may_use_a_device(facts, scope):
+                yield found_reads
 
 
 def _may_use_a_device(facts: FileFacts, scope: Scope) -> bool:
-    """Whether anything in the file speaks of devices, or the function belongs to a module that others may move."""
-    if facts.mentions("device", "cuda", ".to("):
+    """Whether the code around speaks of devices, or belongs to a module that others may move."""
+    owner = scope.owner
+    if owner is not None and owner.is_module(facts.classes):
         return True
-    return scope.owner is not None and scope.owner.is_module(facts.classes)
+    if not facts.mentions("device", "cuda", ".to("):
+        return False
+    if owner is not None:
+        return any(_speaks_of_devices(method) for method in owner.methods.values())
+    return any(_speaks_of_devices(around) for around in scope.around())
+
+
+def _speaks_of_devices(scope: Scope) -> bool:
+    for part in scope.every():
+        if isinstance(part, n.Attr) and part.attr in ("device", "cuda", "to"):
+            return True
+        if isinstance(part, n.Name) and part.id == "device":
+            return True
+        if isinstance(part, n.Call) and any(name == "device" for name, _ in part.keywords):
+            return True
+    return False
 
 
 def _item_read(

@@ -27,13 +27,14 @@ from memlint.conditions.grads import (
 from memlint.conditions.kinds import GivenTensor, Heavy, IsModule, IsModuleAttribute, IsModuleClass, MadeAnew
 from memlint.conditions.meant import Open
 from memlint.conditions.ranges import DemandsRange, OnlyLimited
-from memlint.conditions.running import CalledEachStep, PerStep, RunsAgain, TrainedInALoop
+from memlint.conditions.running import CalledEachStep, CalledPerItem, PerStep, RunsAgain, TrainedInALoop
 from memlint.conditions.saving import SavedWithConfig
 from memlint.conditions.settings import PassesElsewhere
 from memlint.conditions.states import CutsGraphs, KeepsStateGraph, NothingResets
 
 __all__ = [
     "CalledEachStep",
+    "CalledPerItem",
     "CalleeKeeps",
     "CalleeKeepsGrad",
     "CalleeTrains",

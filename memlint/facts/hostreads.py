@@ -104,7 +104,7 @@ def _item_read(
     facts: FileFacts, scope: Scope, read: HostRead, around: tuple[Pass, ...]
 ) -> tuple[Pass, ItemRead] | None:
     for passed in reversed(around):
-        if not _goes_on(scope, passed):
+        if not goes_on(scope, passed):
             return None
         if any(isinstance(index, n.Name) and index.id in passed.names for index in read.indices):
             return _by_position(facts, scope, read, passed, around)
@@ -113,7 +113,7 @@ def _item_read(
     return None
 
 
-def _goes_on(scope: Scope, passed: Pass) -> bool:
+def goes_on(scope: Scope, passed: Pass) -> bool:
     """Whether a loop runs for many passes, each of them to its end, and does nothing that outweighs a read."""
     if passed.kind in _NOT_PER_ITEM or passed.leaves or is_short(passed.iter):
         return False

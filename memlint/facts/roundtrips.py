@@ -41,7 +41,10 @@ def _sent_back(facts: FileFacts, scope: Scope, reads: list[HostRead]) -> Iterato
     made = {
         n.dotted(site.node.args[0]): site.node
         for site in scope.events.calls
-        if site.path in _MAKERS and site.node.args and _on_a_device(dict(site.keywords).get("device"))
+        if site.path in _MAKERS
+        and site.node.args
+        and n.dotted(site.node.args[0])
+        and _on_a_device(dict(site.keywords).get("device"))
     }
     if not made:
         return

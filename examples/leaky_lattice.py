@@ -9,9 +9,12 @@ the lattice node that is nearest. It is written to be checked, like leaky_traini
 from __future__ import annotations
 
 import argparse
+import logging
 
 import torch
 from torch import nn
+
+logger = logging.getLogger(__name__)
 
 
 class Lattice:
@@ -39,7 +42,10 @@ class Flow(nn.Module):
         self.field = nn.Sequential(nn.Linear(3, 16), nn.Tanh(), nn.Linear(16, 3), nn.Tanh())
 
     def forward(self, positions: torch.Tensor) -> torch.Tensor:
-        return 0.02 * self.field(positions)
+        displacement = 0.02 * self.field(positions)
+        # The text is built, and the number read back from the device, although the level is off.
+        logger.debug(f"largest displacement {displacement.abs().max():.4f}")
+        return displacement
 
 
 class Simulation:

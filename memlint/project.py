@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 
 from memlint.facts import frameworks
 from memlint.facts import values as v
+from memlint.facts.attributes import Attributes
 from memlint.facts.events import ON
-from memlint.facts.flags import Flags
 from memlint.facts.scopes import MODULE_BODY
 from memlint.facts.summary import (
     Bound,
@@ -45,8 +45,8 @@ class Project(Linked):
         self._moved: dict[str, list[Moved]] = defaultdict(list)
         self._drawn: dict[str, list[tuple[FunctionId, Drawn]]] = defaultdict(list)
         self._reading: dict[str, set[str]] = defaultdict(set)
-        self.flags = Flags(summaries)
-        self.checks = [(summary.path, check) for summary in summaries for check in summary.checks]
+        self._idle_imports = [(summary.module, path) for summary in summaries for path in summary.idle_imports]
+        self.attributes = Attributes(summaries)
         self.configs = [(summary.module, saved) for summary in summaries for saved in summary.configs]
         for summary in summaries:
             self._add(summary)
@@ -210,6 +210,12 @@ class Project(Linked):
         """Whether a training operation may be reached from a function."""
         reached = closure([function], lambda f: (target for target, _ in self.callees.get(f, ())))
         return any(self.functions[f].trains for f in reached)
+
+    def idle_imports(self, function: FunctionId) -> set[str]:
+        """The modules that import a function, by its module or a package around that, and never mention it again."""
+        module, name = function
+        split = [(user, path.rpartition(".")) for user, path in self._idle_imports]
+        return {user for user, (head, _, last) in split if last == name and f"{module}.".startswith(f"{head}.")}
 
     # -- containers ----------------------------------------------------------------------------------------------
 

@@ -98,6 +98,30 @@ def test_links_lead_somewhere(site: Path) -> None:
     assert [link for page in pages for link in broken(page)] == []
 
 
+def test_links_to_other_files_of_the_checkout() -> None:
+    texts = {page: page.read_text(encoding="utf-8") for page in docs.DOCS.glob("*.md")}
+    outside = [
+        (page, target) for page, text in texts.items() for target in LINK.findall(prose(text)) if "../" in target
+    ]
+    assert [f"{page.name}: {target}" for page, target in outside if not (page.parent / target).exists()] == []
+
+
+def test_a_page_that_nobody_listed_is_in_the_navigation_without_links_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(docs.DOCS, tmp_path / "docs")
+    (tmp_path / "docs" / "more.md").write_text('Text.\n\n# One "more" page\n\n[`a`](../a.py), [b](index.md)\n', "utf-8")
+    monkeypatch.setattr(docs, "DOCS", tmp_path / "docs")
+    docs.assemble(tmp_path / "build")
+    (evidence,) = (
+        entry["Evidence"]
+        for entry in tomllib.loads((tmp_path / "build" / docs.CONFIG).read_text(encoding="utf-8"))["project"]["nav"]
+        if "Evidence" in entry
+    )
+    assert {'One "more" page': "more.md"} in evidence
+    assert (tmp_path / "build" / "docs" / "more.md").read_text("utf-8").endswith("\n`a`, [b](index.md)\n")
+
+
 def test_a_broken_link_is_noticed(tmp_path: Path) -> None:
     page = tmp_path / "a.md"
     page.write_text("# One two\n\n[a](#one-two) [b](#three) [c](b.md) `[d](e.md)`\n```sh\n[f](g.md)\n```\n", "utf-8")
@@ -108,8 +132,10 @@ def test_every_rule_and_every_helper_has_its_page(site: Path) -> None:
     index = (site / "docs" / "rules" / "index.md").read_text(encoding="utf-8")
     assert all(f"| [`{name}`]({name}.md) | {rule.summary} |" in index for name, rule in registry.rules().items())
     reference = (site / "docs" / "helpers.md").read_text(encoding="utf-8")
-    assert re.findall(r"^## (.*)$", reference, re.MULTILINE) == list(runtime.__all__)
-    assert "### LeakMonitor.reset\n\n```python\nreset()\n```\n" in reference
+    assert sorted(re.findall(r"^### (.*)$", reference, re.MULTILINE)) == sorted(runtime.__all__)
+    assert "\n## Geometry\n\n### nearest_rows\n\n```python\nnearest_rows(points: Tensor, grid: Tensor, " in reference
+    assert "\n#### LeakMonitor.reset\n\n```python\nreset()\n```\n" in reference
+    assert "\nsynchronize(*values: object)\n" in reference
     called = {helper for fixer in registry.fixers().values() for helper in fixer.helpers}
     assert called <= set(runtime.__all__)
 

@@ -7,6 +7,7 @@ rule, are made here from docstrings, from the parser of the command line and fro
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib
 import inspect
 import json
@@ -25,6 +26,9 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 CONFIG = "zensical.toml"
 
+# Links from `docs/` to other files of the checkout, which the site does not have.
+_OUTSIDE = re.compile(r"(?<!!)\[([^\]]*)\]\(\.\./[^)]*\)")
+
 
 def build(folder: Path) -> str:
     """Put the pages together in a folder and build the site there, strictly; what the generator said."""
@@ -40,6 +44,8 @@ def assemble(folder: Path) -> None:
     """Write all pages below `folder/docs`, and the generator's settings beside it."""
     shutil.rmtree(folder / "docs", ignore_errors=True)
     shutil.copytree(DOCS, folder / "docs", ignore=shutil.ignore_patterns(CONFIG))
+    for path in (folder / "docs").glob("*.md"):
+        path.write_text(_OUTSIDE.sub(r"\1", path.read_text(encoding="utf-8")), encoding="utf-8")
     for name, text in pages().items():
         path = folder / "docs" / name
         path.parent.mkdir(exist_ok=True)
@@ -144,21 +150,29 @@ def anchor(heading: str) -> str:
 
 
 def helpers() -> str:
-    """The reference of the runtime, from its docstrings."""
+    """The reference of the runtime, from its source: sections, signatures as they are written, docstrings."""
+    source = Path(inspect.getfile(runtime)).read_text(encoding="utf-8")
+    tree = ast.parse(source)
+    sections = {number: line for number, line in enumerate(source.splitlines(), 1) if line.startswith("# -----")}
     users: dict[str, list[str]] = {}
     for name, fixer in registry.fixers().items():
         for helper in fixer.helpers:
             users.setdefault(helper, []).append(f"[`{name}`](rules/{name}.md)")
-    parts = ["# Helpers", inspect.getdoc(runtime) or "", _HELPERS]
-    for name in runtime.__all__:
-        thing = getattr(runtime, name)
-        parts += [f"## {name}", _signature(name, thing), inspect.getdoc(thing) or ""]
-        if isinstance(thing, type):
-            for method, function in vars(thing).items():
-                if inspect.isfunction(function) and not method.startswith("_"):
-                    parts += [f"### {name}.{method}", _signature(method, function), inspect.getdoc(function) or ""]
-        if name in users:
-            parts.append(f"Called by the repairs of {', '.join(users[name])}.")
+    parts = ["# Helpers", ast.get_docstring(tree) or "", _HELPERS]
+    section = ""
+    for node in tree.body:
+        if not isinstance(node, (ast.FunctionDef, ast.ClassDef)) or node.name not in runtime.__all__:
+            continue
+        above = [line for number, line in sections.items() if number < node.lineno]
+        if above[-1] != section:
+            section = above[-1]
+            parts.append(f"## {section.lstrip('# -').capitalize()}")
+        parts += [f"### {node.name}", _signature(node), ast.get_docstring(node) or ""]
+        if node.name in users:
+            parts.append(f"Called by the repairs of {', '.join(users[node.name])}.")
+        for method in node.body if isinstance(node, ast.ClassDef) else ():
+            if isinstance(method, ast.FunctionDef) and not method.name.startswith("_"):
+                parts += [f"#### {node.name}.{method.name}", _signature(method), ast.get_docstring(method) or ""]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -172,29 +186,38 @@ A project that does not want to depend on memlint gets a copy of the file and im
 See [where helpers come from](fix-safety.md#where-helpers-come-from)."""
 
 
-def _signature(name: str, thing: Any) -> str:
-    # As it is written in the file: short names of types, and no `self`.
-    signature = inspect.signature(thing)
-    shown = [parameter for parameter in signature.parameters.values() if parameter.name != "self"]
-    text = name + str(signature.replace(parameters=shown)).replace("'", "").replace(" -> None", "")
-    if len(text) > 90:
-        inner = ",\n    ".join(_parameters(text))
-        head, tail = text.split("(", 1)[0], text.rpartition(")")[2]
-        text = f"{head}(\n    {inner},\n){tail}"
+def _signature(node: ast.FunctionDef | ast.ClassDef) -> str:
+    """How it is called: a function's parameters and result, or those that make an object."""
+    if isinstance(node, ast.FunctionDef):
+        result = ast.unparse(node.returns) if node.returns else "None"
+        text = _call(node.name, _parameters(node.args), "" if result == "None" else f" -> {result}")
+    else:
+        made = [n.args for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
+        fields = [ast.unparse(n) for n in node.body if isinstance(n, ast.AnnAssign)]
+        text = _call(node.name, _parameters(made[0]) if made else fields, "")
     return f"```python\n{text}\n```"
 
 
-def _parameters(text: str) -> list[str]:
-    """The parameters in the brackets of a signature, cut at commas that are in no further brackets."""
-    inner = text.partition("(")[2].rpartition(")")[0]
-    found, depth = [""], 0
-    for char in inner:
-        depth += (char in "([") - (char in ")]")
-        if char == "," and not depth:
-            found.append("")
-        else:
-            found[-1] += char
-    return [part.strip() for part in found]
+def _call(name: str, parameters: list[str], result: str) -> str:
+    text = f"{name}({', '.join(parameters)}){result}"
+    if len(text) > 90:
+        text = f"{name}(\n" + "".join(f"    {parameter},\n" for parameter in parameters) + f"){result}"
+    return text
+
+
+def _parameters(arguments: ast.arguments) -> list[str]:
+    plain = [*arguments.posonlyargs, *arguments.args]
+    values: list[ast.expr | None] = [None] * (len(plain) - len(arguments.defaults)) + [*arguments.defaults]
+    shown = [_parameter(*pair) for pair in zip(plain, values, strict=True) if pair[0].arg != "self"]
+    if arguments.vararg:
+        shown.append("*" + _parameter(arguments.vararg, None))
+    elif arguments.kwonlyargs:
+        shown.append("*")
+    return shown + [_parameter(*pair) for pair in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)]
+
+
+def _parameter(argument: ast.arg, value: ast.expr | None) -> str:
+    return ast.unparse(argument) + (f" = {ast.unparse(value)}" if value is not None else "")
 
 
 def command_line() -> str:

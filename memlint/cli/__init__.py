@@ -32,15 +32,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     # Imported only now: `memlint --version` should not wait for the rules, nor for LibCST below them.
-    from memlint.cli import check, fix, init, screen, show
+    from memlint.cli import check, fix, screen, show
     from memlint.config import ConfigError
 
-    commands = {"check": check.run, "fix": fix.run, "init": init.run, "rule": show.rule, "config": show.config}
+    commands = {"check": check.run, "fix": fix.run, "init": _init, "rule": show.rule, "config": show.config}
     try:
         return commands[arguments.command](arguments)
     except ConfigError as error:
         screen.complain(str(error))
         return 2
+
+
+def _init(arguments: argparse.Namespace) -> int:
+    from memlint.cli import init  # here, because the other commands should not wait for YAML
+
+    return init.run(arguments)
 
 
 def _parsed(argv: list[str]) -> argparse.Namespace:

@@ -27,10 +27,19 @@ from memlint.conditions.grads import (
 from memlint.conditions.kinds import GivenTensor, Heavy, IsModule, IsModuleAttribute, IsModuleClass, MadeAnew
 from memlint.conditions.meant import Open
 from memlint.conditions.ranges import DemandsRange, OnlyLimited
-from memlint.conditions.running import CalledEachStep, CalledPerItem, PerStep, RunsAgain, TrainedInALoop
+from memlint.conditions.running import (
+    CalledEachStep,
+    CalledPerItem,
+    PerStep,
+    RunsAgain,
+    RunsInEveryStep,
+    TrainedInALoop,
+)
 from memlint.conditions.saving import SavedWithConfig
 from memlint.conditions.settings import PassesElsewhere
 from memlint.conditions.states import CutsGraphs, KeepsStateGraph, NothingResets
+from memlint.conditions.unused import NobodyElseReads, NobodyPasses, NobodyReads
+from memlint.conditions.watching import ImportedNeverCalled, NobodyMeasures
 
 __all__ = [
     "CalledEachStep",
@@ -44,6 +53,7 @@ __all__ = [
     "GivenTensor",
     "Heavy",
     "HelpersKeepGrad",
+    "ImportedNeverCalled",
     "IsFlag",
     "IsModule",
     "IsModuleAttribute",
@@ -53,6 +63,10 @@ __all__ = [
     "MadeSomewhere",
     "MovedLater",
     "NoTrainingReached",
+    "NobodyElseReads",
+    "NobodyMeasures",
+    "NobodyPasses",
+    "NobodyReads",
     "NotForLoss",
     "NotFrozen",
     "NothingBoundsCache",
@@ -67,6 +81,7 @@ __all__ = [
     "PerStep",
     "ReadHereOnly",
     "RunsAgain",
+    "RunsInEveryStep",
     "SavedWithConfig",
     "SomeCallerPassesGraph",
     "SomeCallerWithGrad",

@@ -20,7 +20,7 @@ class IsFlag:
 
     def settle(self, project: Project) -> Answer:
         """Refuted where nothing declares it, or where anything else is stored under the name."""
-        classes = project.flags.classes(self.attribute)
+        classes = project.attributes.flag_in(self.attribute)
         if not classes:
             return REFUTED
         if self.owner:

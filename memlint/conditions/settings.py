@@ -19,7 +19,7 @@ class PassesElsewhere:
 
     def settle(self, project: Project) -> Answer:
         """Holds in any case: the limit is broken whoever forbids what would keep it."""
-        for path, (name, sign, bound) in project.checks:
+        for path, (name, sign, bound) in project.attributes.checks:
             if path != self.path and name == self.name and not Test(sign, bound, "").holds(self.value):
                 return Answer(Verdict.HOLDS, facts=(("elsewhere", path),))
         return Answer(Verdict.HOLDS)

@@ -12,6 +12,7 @@ from memlint.facts.annotations import meaning
 from memlint.facts.demands import Demand
 from memlint.facts.flow import Flow
 from memlint.facts.lower import lower
+from memlint.facts.reads import reads
 from memlint.facts.scopes import Class_, Names, Scope, collect, learn_hints, module_name
 from memlint.facts.values import Value
 from memlint.rule import Evidence, Place, Spot
@@ -51,6 +52,7 @@ class FileFacts:
         self._depth = 0
         for scope in sorted((self.top, *self.scopes), key=lambda scope: _reading_order(scope, set_up)):
             self.interpret(scope)
+        self.own_reads, self.other_reads = reads(self)
 
     def interpret(self, scope: Scope) -> None:
         """Read a function, unless that was done: a caller that wants to know what it hands back reads it first."""

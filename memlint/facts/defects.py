@@ -286,6 +286,19 @@ class SleptForDevice:
 
 
 @dataclass(frozen=True, slots=True)
+class FrequentMessage:
+    """Messages that are written in each step, and what is computed for them.
+
+    lines: spans of these statements, all in one block, in order. loop: span of the outermost hot loop around them, None
+    where a loop elsewhere runs the function. logger: where all of them are of the debug level of one, its source.
+    """
+
+    lines: tuple[Span, ...]
+    loop: Span | None
+    logger: str
+
+
+@dataclass(frozen=True, slots=True)
 class InvertedFlag:
     """`~flag` of a Python bool. expression: span of the whole."""
 
@@ -404,3 +417,43 @@ class MadePerItem:
     node: Span
     targets: tuple[tuple[Span, str, tuple[str, ...]], ...] = ()
     gathered: Span | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UnwatchedStep:
+    """A training step whose memory nobody measures, or a probe that nobody calls.
+
+    form: step | loop | unused. name: of the function. place: span of the function or of the loop.
+    """
+
+    form: str
+    name: str
+    place: Span
+
+
+@dataclass(frozen=True, slots=True)
+class BlindMonitor:
+    """A monitor of memory that sees nothing, or a large allocation without a look at what is free.
+
+    form: side-by-side | unguarded. value: span of the difference, or of what allocates. loop: span of the loop around.
+    first: span of the statement of the first sample where nothing else reads it. after: source of the second sample.
+    unit: of the difference, bytes | kb | mb | gb, "" where it is not known; scale: by how much samples are divided.
+    needed: bytes.
+    """
+
+    form: str
+    value: Span
+    loop: Span | None = None
+    first: Span | None = None
+    after: str = ""
+    unit: str = ""
+    scale: int = 1
+    needed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DeadState:
+    """State that nothing uses. what: submodule, history or argument. statement: span of where it is made or tested."""
+
+    what: str
+    statement: Span

@@ -203,6 +203,7 @@ class CallSite:
     made_here: this function made that object, inside the first `made_in` of the loops.
     on: the identity of the attribute that the object is read from. given: that of the parameter that it is.
     dropped: nobody takes the result.
+    guarded: it stands behind a test that lets it be skipped.
     """
 
     name: str
@@ -220,6 +221,7 @@ class CallSite:
     on: str = ""
     given: str = ""
     dropped: bool = False
+    guarded: bool = False
 
 
 @dataclass(slots=True, eq=False)

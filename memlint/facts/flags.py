@@ -6,17 +6,13 @@ negated by it as meant.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
 from memlint.facts import values as v
-
-if TYPE_CHECKING:
-    from memlint.facts.summary import Summary
 
 FLAG, OTHER, OPEN = "flag", "other", ""
 
@@ -344,19 +340,3 @@ def _note_option(found: Declared, name: str, call: n.Call) -> None:
         found.flags.update(("", word) for word in words)
     else:
         found.others.update(words)
-
-
-class Flags:
-    """The attributes that a project's files declare as Python bools."""
-
-    def __init__(self, summaries: Iterable[Summary]) -> None:
-        self._classes: dict[str, set[str]] = defaultdict(set)
-        self._others: set[str] = set()
-        for summary in summaries:
-            for owner, attribute in summary.flags:
-                self._classes[attribute].add(owner)
-            self._others |= summary.others
-
-    def classes(self, attribute: str) -> set[str]:
-        """The classes that declare it, "" for a command line; none where anything else is stored under the name."""
-        return set() if attribute in self._others else self._classes.get(attribute, set())

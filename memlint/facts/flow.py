@@ -100,6 +100,8 @@ class Flow(Binding):
                 handler(self, stmt)
             if isinstance(stmt, n.If) and _ends(stmt.body):
                 self.guards.append(stmt.test)  # `if step % 100: return` guards the rest of the block
+                if isinstance(stmt.body[-1], n.Raise):
+                    self.demands.add(id(stmt.test))
         del self.guards[guards:]
 
     def _do(self, stmt: n.Do) -> None:

@@ -13,14 +13,15 @@ _MEASURES = frozenset({
     "memory_allocated", "memory_reserved", "memory_cached", "max_memory_allocated", "max_memory_reserved",
     "max_memory_cached", "memory_stats", "memory_summary", "mem_get_info", "memory_snapshot", "memory_usage",
     "current_allocated_memory", "driver_allocated_memory", "get_active_memory", "get_peak_memory", "get_cache_memory",
-    "virtual_memory", "getrusage", "get_traced_memory", "memory_state", "nvmlDeviceGetMemoryInfo",
+    "virtual_memory", "getrusage", "get_traced_memory", "memory_state",
+    "log_memory_state", "LeakMonitor", "MemoryGuard", "nvmlDeviceGetMemoryInfo",
 })  # fmt: skip
 _PACKAGES = ("torch.", "mlx.", "psutil.", "resource.", "tracemalloc.", "memlint.", "pynvml.")
 _OF_PROCESS = frozenset({"memory_info", "memory_full_info", "memory_percent", "used_memory"})
 # Tools that record memory for a whole run.
 _TOOLS = re.compile(
-    r"torch\.profiler|DeviceStatsMonitor|_record_memory_history|memory_profiler|log_memory_state|LeakMonitor|tracemalloc"
-    r"|memory_summary|GPUStatsMonitor|gpu_tracker|MemTracker"
+    r"torch\.profiler|DeviceStatsMonitor|_record_memory_history|memory_profiler|tracemalloc|memory_summary"
+    r"|GPUStatsMonitor|gpu_tracker|MemTracker"
 )
 PROBES = re.compile(r"mem|getrusage|rss", re.IGNORECASE)
 """What a file that measures memory must contain."""
@@ -42,6 +43,15 @@ def probes(facts: FileFacts, scope: Scope) -> bool:
     if not PROBES.search(facts.source.text) and "profiler" not in facts.source.text:
         return False
     return any(is_probe(site) for site in scope.events.calls) or _TOOLS.search(facts.source.text) is not None
+
+
+def idle_imports(facts: FileFacts) -> tuple[str, ...]:
+    """What a file imports for measuring memory, by its name, and never mentions again. A package passes names on."""
+    wanted = {name: path for name, path in facts.names.imports.items() if PROBES.search(name)}
+    if not wanted or facts.names.is_package:
+        return ()
+    read = {part.id for scope in facts.all_scopes() for part in scope.every() if isinstance(part, n.Name)}
+    return tuple(sorted(path for name, path in wanted.items() if name not in read))
 
 
 class Measured:
@@ -66,6 +76,10 @@ class Measured:
                 for stmt in self.scope.statements():
                     if isinstance(stmt, n.Assign) and text in [n.dotted(target) for target in stmt.targets]:
                         yield from self.sources(stmt.value, depth - 1)
+
+    def is_probe(self, call: n.Call) -> bool:
+        """A probe itself."""
+        return id(call) in self._calls
 
     def is_measuring(self, call: n.Call) -> bool:
         """A probe, or a function of this file that hands one's answer back."""

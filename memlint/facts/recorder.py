@@ -46,6 +46,7 @@ class Recorder:
         self.loops: tuple[Loop, ...] = ()
         self.helpers: tuple[str, ...] = ()
         self.guards: list[n.Expr] = []
+        self.demands: set[int] = set()  # the ids of the guards behind which something is raised, nothing skipped
         self.stmt: Any = None
         self._seen: dict[Any, Any] = {}
         self.clamps = file.mentions(*CLAMPING)
@@ -194,6 +195,8 @@ class Recorder:
         )
         event.args, event.keywords = tuple(args), tuple(keywords)
         event.dropped = isinstance(self.stmt, n.Do) and self.stmt.value is node
+        heads = {id(loop.node.test) for loop in self.loops if isinstance(loop.node, n.While)}
+        event.guarded = any(id(test) not in heads and id(test) not in self.demands for test in self.guards)
         if not module:  # a layer demands no range
             given: list[tuple[int | str, Value]] = [*enumerate(args), *keywords]
             for argument, value in given:

@@ -16,6 +16,7 @@ from memlint.facts.events import ENDLESS, ITEMS, OFF, RANGE, REPEATING, WHILE, C
 from memlint.facts.flags import declared
 from memlint.facts.kept import kept_parameters
 from memlint.facts.limits import in_numbers
+from memlint.facts.probes import idle_imports, probes
 from memlint.rule import Spot
 
 FunctionId = tuple[str, str]
@@ -47,7 +48,7 @@ class Call:
     items: in a loop over items none of which is what the call is made on.
     endless: in a loop that never ends. made_here: on an object that the calling function made itself.
     again: in a step, data or endless loop around which the object that it is made on was made.
-    given: the identity of the parameter that it is made on.
+    given: the identity of the parameter that it is made on. guarded: a test may skip it.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Call:
     args: tuple[Argument, ...]
     keywords: tuple[tuple[str, Argument], ...]
     given: str = ""
+    guarded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,7 @@ class ConfigSaved:
 class FunctionSummary:
     """A function, or a module's body. ends: parameters of which it reads nothing but these entries.
 
-    reads_config: the entries like `"config"` that it takes out of anything and uses.
+    reads_config: the entries like `"config"` that it takes out of anything and uses. probes: it measures memory.
     """
 
     id: FunctionId
@@ -161,6 +163,7 @@ class FunctionSummary:
     detaches: bool = False
     ends: tuple[tuple[str, frozenset[int]], ...] = ()
     reads_config: tuple[str, ...] = ()
+    probes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +187,10 @@ class Summary:
     """One file. attributes: the names of all attributes that it reads.
 
     flags: attributes that it declares as Python bools, by class. others: those under which it stores other things.
+    own_reads: attributes that methods read of `self`, by class. other_reads: those that are read of other objects.
+    keywords: the names of all arguments that calls pass by name.
     checks: what it demands itself of the settings for which the user has declared limits: name, sign, bound.
+    idle_imports: see `probes.idle_imports`.
     """
 
     path: str
@@ -195,8 +201,12 @@ class Summary:
     attributes: frozenset[str]
     flags: frozenset[tuple[str, str]]
     others: frozenset[str]
+    own_reads: frozenset[tuple[str, str]]
+    other_reads: frozenset[str]
+    keywords: frozenset[str]
     checks: tuple[tuple[str, str, Plain], ...] = ()
     configs: tuple[ConfigSaved, ...] = ()
+    idle_imports: tuple[str, ...] = ()
 
 
 def summarize(facts: FileFacts) -> Summary:
@@ -230,12 +240,16 @@ def summarize(facts: FileFacts) -> Summary:
     read = frozenset(facts.attributes)
     flags, others = frozenset(known.flags), frozenset(known.others)
     checks = tuple(checks_of(facts))
+    keywords = frozenset(name for f in functions for call in f.calls for name, _ in call.keywords)
     numbers = {id(scope): number for number, scope in enumerate(facts.all_scopes())}
     configs = tuple(
         ConfigSaved(saved.key, tuple(saved.weights), Spot(facts.path, numbers[id(saved.scope)], "calls", saved.site))
         for saved in saved_configs(facts)
     )
-    return Summary(facts.path, facts.names.module, functions, classes, made, read, flags, others, checks, configs)
+    return Summary(
+        facts.path, facts.names.module, functions, classes, made, read, flags, others, facts.own_reads,
+        facts.other_reads, keywords, checks, configs, idle_imports(facts),
+    )  # fmt: skip
 
 
 _LARGE = frozenset({v.TENSOR, v.OUTPUT, v.MODULE, v.OPTIMIZER, v.ARRAY})
@@ -289,6 +303,7 @@ def _function(facts: FileFacts, scope: Scope, number: int, rebound: frozenset[st
             (name, read) for name in sorted(events.indexed) if (read := parameter_ends(scope, name)) is not None
         ),
         reads_config=tuple(sorted(config_reads(scope))) if names_config(facts) else (),
+        probes=probes(facts, scope),
     )
 
 
@@ -336,6 +351,7 @@ def _call(site: CallSite, spot: Spot, rebound: frozenset[str], made: str) -> Cal
         args=tuple([_passed(a, made) for a in site.args]),
         keywords=tuple([(name, _passed(a, made)) for name, a in site.keywords]),
         given=site.given,
+        guarded=site.guarded,
     )
 
 

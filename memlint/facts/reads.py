@@ -1,0 +1,53 @@
+"""Which attributes a file reads: of `self`, by class, and of anything else, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from memlint.facts import nodes as n
+
+if TYPE_CHECKING:
+    from memlint.facts import FileFacts, Scope
+
+_SETTING_UP = ("__init__", "_init", "init", "reset_parameters", "initialize", "_reset")
+_PARTS = frozenset({"weight", "bias", "data", "apply", "requires_grad_"})
+
+
+def reads(facts: FileFacts) -> tuple[frozenset[tuple[str, str]], frozenset[str]]:
+    """(class, attribute) for what methods read of `self`, and the names that are read of other objects.
+
+    What only sets a submodule's values at the start, `self.layer.weight` in a constructor, reads nothing for good.
+    """
+    own: set[tuple[str, str]] = set()
+    others: set[str] = set()
+    for scope in facts.all_scopes():
+        passed_over = set(map(id, _targets(scope)))
+        owner, me = scope.owner, scope.self_name
+        sets_up = scope.name.startswith(_SETTING_UP)
+        for expr in scope.every():
+            if type(expr) is not n.Attr or id(expr) in passed_over:
+                continue
+            if owner is not None and type(expr.value) is n.Name and expr.value.id == me:
+                own.add((owner.name, expr.attr))
+            else:
+                others.add(expr.attr)
+                if sets_up and expr.attr in _PARTS:
+                    passed_over.add(id(expr.value))
+        if scope.node is not None:
+            others.update(_names([*scope.node.decorators, *scope.node.defaults.values()]))
+    for cls in facts.classes.values():
+        others.update(_names(expr for stmt in cls.node.body for expr in n.expressions(stmt)))
+    return frozenset(own), frozenset(others)
+
+
+def _names(exprs: Iterable[n.Expr]) -> Iterator[str]:
+    return (part.attr for expr in exprs for part in n.walk(expr) if isinstance(part, n.Attr))
+
+
+def _targets(scope: Scope) -> Iterator[n.Expr]:
+    """What assignments bind: these are no reads."""
+    for stmt in scope.statements():
+        if isinstance(stmt, n.Assign):
+            for target in stmt.targets:
+                yield from target.elements if isinstance(target, n.Sequence) else [target]

@@ -9,7 +9,6 @@ from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
 from memlint.facts import values as v
 from memlint.facts.events import ENDLESS, STEP, CallSite, Loop
-from memlint.facts.passes import is_test
 
 EMPTYING = frozenset({
     "torch.cuda.empty_cache", "torch.xpu.empty_cache", "torch.mps.empty_cache", "torch.npu.empty_cache",

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
 from memlint.facts import values as v
+from memlint.facts.cleanups import measures
 from memlint.facts.events import CONSTANT, DATA, ENDLESS, EPOCH, STEP, STRUCTURE, HostRead
-from memlint.facts.passes import Pass, bound_in, counts, is_short, is_test, passes_around, pure, written_in
+from memlint.facts.passes import Pass, bound_in, counts, is_short, passes_around, pure, written_in
 from memlint.facts.tensors import is_tensor, on_cpu
 from memlint.facts.values import Value
 
@@ -58,7 +59,7 @@ class _Group:
 
 def item_reads(facts: FileFacts) -> Iterator[ItemReads]:
     """One for each loop that reads tensors entry by entry."""
-    if is_test(facts.path):
+    if measures(facts):
         return
     for scope in facts.all_scopes():
         events = scope.events.host_reads

@@ -48,6 +48,7 @@ class Project(Linked):
         self._idle_imports = [(summary.module, path) for summary in summaries for path in summary.idle_imports]
         self.attributes = Attributes(summaries)
         self.configs = [(summary.module, saved) for summary in summaries for saved in summary.configs]
+        self.layout: set[str] = set()
         for summary in summaries:
             self._add(summary)
         self._aliases: dict[str, frozenset[str]] = {}
@@ -70,6 +71,7 @@ class Project(Linked):
                 self._drawn[drawn.holder].append((function.id, drawn))
             for moved in function.moved:
                 self._moved[moved.holder.removesuffix("[]")].append(moved)
+        self.layout |= summary.layout
         for attribute in summary.attributes:
             self._reading[attribute].add(summary.module)
         for made in summary.made:

@@ -480,7 +480,7 @@ class SpawnBudget:
         return allowed
 
 
-# ---------------------------------------------------------------------------------------------------- memory, looked at
+# ---------------------------------------------------------------------------------------------------- probes
 
 
 class MemoryState(NamedTuple):
@@ -674,7 +674,7 @@ def _rss_on_macos() -> int:
     return 0 if failed else words[8]
 
 
-# ---------------------------------------------------------------------------------------------------- memory, watched
+# ---------------------------------------------------------------------------------------------------- monitors
 
 
 class MemoryGuard:
@@ -861,7 +861,7 @@ class ReloadPolicy:
             self._done = step
 
 
-# ---------------------------------------------------------------------------------------------------- now and then
+# ---------------------------------------------------------------------------------------------------- pacing
 
 
 def every(n: int) -> Callable[[], bool]:
@@ -1102,7 +1102,7 @@ class BufferedWriter:
         self._lines = _Lines(self.path)
         self._closed = False
         # Of the lines, not of the writer: so it can be forgotten. Runs then, or when the interpreter exits.
-        self._finalizer = weakref.finalize(self, self._lines.flush)
+        weakref.finalize(self, self._lines.flush)
 
     def write(self, line: str) -> None:
         """Take one line. A newline is put behind it unless it ends with one; it may hold several lines, kept together.
@@ -1136,8 +1136,6 @@ class BufferedWriter:
         with self._lines.lock:
             self._lines.flush()
             self._closed = True
-            if not self._lines.waiting:
-                self._finalizer.detach()
 
     def __enter__(self: Writer) -> Writer:
         return self

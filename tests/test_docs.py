@@ -82,7 +82,7 @@ def test_the_example_is_found_and_the_better_code_is_not(rule: Rule) -> None:
 def test_the_example_can_be_fixed(name: str) -> None:
     example = page.code(page.sections(registry.rules()[name].doc)["Example"])
     repaired = fix(name, example)
-    assert repaired.text != example, repaired.left
+    assert repaired.text != example or repaired.left == ["only suggested, never written"], repaired.left
 
 
 @pytest.mark.needs_torch

@@ -15,7 +15,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memlint import config, disk
+from memlint import config, disk, registry
 from memlint.cli import additions, init, main, survey
 from memlint.engine import FileError
 from tests.support import ROOT
@@ -25,7 +25,7 @@ Run = Callable[..., Result]
 Write = Callable[..., None]
 
 HOOKS = ".pre-commit-config.yaml"
-RETAINED = """\
+TRAINING = """\
 import torch
 
 
@@ -33,7 +33,7 @@ def train(model, loader, optimizer):
     for x, y in loader:
         optimizer.zero_grad()
         loss = torch.nn.functional.mse_loss(model(x), y)
-        loss.backward(retain_graph=True)
+        loss.backward()
         optimizer.step()
 """
 
@@ -426,30 +426,46 @@ def test_pre_commit_runs_the_hook(run: Run, write: Write, tmp_path: Path, monkey
 # -- instrumentation ---------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def _instrumentation(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two rules that are off by default stand in for those that put probes in."""
-    monkeypatch.setattr(init, "INSTRUMENTATION", ("drop-retain-graph", "clone-kept-views"))
+PROBED = """\
+import torch
 
 
-@pytest.mark.usefixtures("_instrumentation")
+def train(model, optimizer, batches):
+    leaks = []
+    for batch in batches:
+        optimizer.zero_grad()
+        model(batch).mean().backward()
+        optimizer.step()
+        before = torch.cuda.memory_allocated()
+        after = torch.cuda.memory_allocated()
+        leaks.append((after - before) / 1e6)
+    return leaks[-10:]
+"""
+
+
 def test_instrumentation_is_asked_for_and_shown_first(run: Run, write: Write) -> None:
-    write("src/a.py", RETAINED, "third_party/a.py", RETAINED, "b.py", LEAKY)
-    assert "retain_graph" not in run("init").out
+    write("src/a.py", TRAINING, "src/b.py", PROBED, "third_party/a.py", TRAINING, "c.py", LEAKY)
+    old = {path: read(path) for path in ("src/a.py", "src/b.py", "third_party/a.py", "c.py")}
+    assert "memlint.runtime" not in run("init").out
     result = run("init", "--instrument")
-    assert "+        loss.backward()\n" in result.out
-    assert result.err.startswith(f"Would write pyproject.toml, {HOOKS}, src/a.py. ")
-    assert read("src/a.py") == RETAINED.encode()
+    assert "+from memlint.runtime import log_memory_state\n" in result.out
+    assert "+    leak_monitor = LeakMonitor()\n" in result.out
+    assert result.err.startswith(f"Would write pyproject.toml, {HOOKS}, src/a.py, src/b.py. ")
+    assert {path: read(path) for path in old} == old
     subprocess.run(["git", "apply", "-"], input=result.out, text=True, check=True)
-    applied = {path: read(path) for path in ("pyproject.toml", HOOKS, "src/a.py")}
+    applied = {path: read(path) for path in ("pyproject.toml", HOOKS, *old)}
     subprocess.run(["git", "apply", "-R", "-"], input=result.out, text=True, check=True)
+    assert {path: read(path) for path in old} == old
     assert run("init", "--instrument", "--write", "-q") == Result(0, "", "")
     assert {path: read(path) for path in applied} == applied
-    assert read("third_party/a.py") == RETAINED.encode()
-    assert read("b.py") == LEAKY.encode()
+    assert {path for path in old if applied[path] != old[path]} == {"src/a.py", "src/b.py"}
 
 
-@pytest.mark.usefixtures("_instrumentation")
+def test_instrumentation_is_done_by_rules_that_are_off_by_default() -> None:
+    rules = registry.rules()
+    assert [(rules[name].default, name in registry.fixers()) for name in init.INSTRUMENTATION] == [(False, True)] * 2
+
+
 def test_nothing_to_instrument_is_said(run: Run, write: Write) -> None:
     write("a.py", "import torch\n")
     assert "Nothing to instrument was found." in run("init", "--instrument").err

@@ -259,6 +259,8 @@ class TestLeakMonitor:
             cuda.allocated[0] = 20 * GB + step * 2 * MB
             slopes.append(monitor.step())
         assert slopes == [0.0, 2.0, 2.0, 2.0], "the jump from one source to the other is no growth"
+        cuda.allocated[0] = 0
+        assert monitor.step() < -1000, "no tensor is left, but the device is still the one that is watched"
 
     def test_a_system_that_does_not_tell(self, monkeypatch: pytest.MonkeyPatch) -> None:
         uninstall(monkeypatch)

@@ -25,11 +25,13 @@ from memlint.conditions.grads import (
     SomeCallerWithGrad,
 )
 from memlint.conditions.kinds import GivenTensor, Heavy, IsModule, IsModuleAttribute, IsModuleClass, MadeAnew
+from memlint.conditions.layouts import FitsSlots
 from memlint.conditions.meant import Open
 from memlint.conditions.ranges import DemandsRange, OnlyLimited
 from memlint.conditions.running import (
     CalledEachStep,
     CalledPerItem,
+    EachTick,
     PerStep,
     RunsAgain,
     RunsInEveryStep,
@@ -49,6 +51,8 @@ __all__ = [
     "CalleeTrains",
     "CutsGraphs",
     "DemandsRange",
+    "EachTick",
+    "FitsSlots",
     "ForwardKeepsGrad",
     "GivenTensor",
     "Heavy",

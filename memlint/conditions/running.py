@@ -6,9 +6,11 @@ from collections import Counter
 from dataclasses import dataclass
 
 from memlint.conditions.meant import OWNER, WHICH
+from memlint.facts import frameworks, ticking
 from memlint.facts.events import OFF
 from memlint.facts.scopes import MODULE_BODY
 from memlint.facts.summary import FunctionId
+from memlint.linking import MAKERS
 from memlint.project import REFUTED, Project, holds, unknown
 from memlint.rule import Answer, Reason
 
@@ -157,3 +159,58 @@ class RunsAgain:
         if callers and all(c.function[1] == MODULE_BODY and c.sure for c in callers):
             return REFUTED
         return unknown("whether the function runs more than once")
+
+
+_ENVIRONMENTS = ("gym.", "gymnasium.", "pettingzoo.", "dm_env.", "mesa.")
+
+
+@dataclass(frozen=True, slots=True)
+class EachTick:
+    """The function runs in every pass of a loop that steps something.
+
+    now_and_then: also where a test decides, in some passes, or where it runs in steps of any other kind.
+    """
+
+    function: FunctionId
+    now_and_then: bool = False
+
+    def settle(self, project: Project) -> Answer:
+        """Refuted where no such way is known: what runs now and then may take its time."""
+        todo: list[tuple[FunctionId, tuple[Reason, ...]]] = [(self.function, ())]
+        seen = {self.function}
+        if project.functions[self.function].name in MAKERS:
+            return REFUTED
+        if self.now_and_then and self.function in project.per_step:
+            return holds(*project.why(self.function, project.per_step))
+        while todo:
+            function, way = todo.pop()
+            summary = project.functions[function]
+            if function in project.lessons.step or self._is_hook(project, function):
+                said = f"`{summary.name}` runs in every step"
+                return holds(Reason(summary.spot, said), *way)
+            for caller in project.callers.get(function, ()):
+                if not caller.sure or caller.function in seen or ticking.is_trial(caller.call.spot.path):
+                    continue
+                if self.now_and_then and not project.outlives(caller):
+                    continue
+                how = caller.call.reached
+                if self.now_and_then:
+                    how = how.removesuffix(ticking.GUARDED)
+                if how == ticking.TICK:
+                    return holds(
+                        Reason(caller.call.spot, f"`{summary.name}` is called in each pass of a loop here"), *way
+                    )
+                if how == ticking.ALWAYS and project.functions[caller.function].name not in MAKERS:
+                    seen.add(caller.function)
+                    todo.append((caller.function, (Reason(caller.call.spot, f"which calls `{summary.name}`"), *way)))
+        return REFUTED
+
+    def _is_hook(self, project: Project, function: FunctionId) -> bool:
+        """A method that a framework calls in each step, or an environment's own `step`."""
+        summary = project.functions[function]
+        if not summary.owner:
+            return False
+        bases = project.unseen_bases(summary.owner)
+        if summary.name == "step" and any(base.startswith(_ENVIRONMENTS) for base in bases):
+            return True
+        return frameworks.runs_per_step(summary.name, bases)

@@ -35,6 +35,7 @@ class FileFacts:
         body = lower(source.tree)
         self.names = Names(*module_name(source.path, packages))
         self.attributes: set[str] = set()  # all that is read of any object, by name
+        self.of_classes: set[str] = set()  # what is read of classes, not of their objects: `Entry.weight`
         self.top, self.scopes, self.classes = collect(body, self.names)
         if any(path.startswith("mlx.") for path in self.names.imports.values()):  # it has modules and graphs of its own
             self.uses_torch = any("torch" in path for path in self.names.imports.values())

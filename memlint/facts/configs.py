@@ -18,9 +18,8 @@ CONFIG_KEY = re.compile(
     r"^((model|net|network|train|training|exp|experiment)_)?(config|cfg|conf|args|opts?|options|h_?params"
     r"|hyper_?parameters|settings)$"
 )
-_QUOTED = re.compile(
-    r"(\[|get\()[\"'](\w+_)?(config|cfg|conf|args|opts?|options|h_?params|hyper_?parameters|settings)[\"']"
-)
+_WORDS = ("config", "cfg", "conf", "args", "opt", "opts", "options", "params", "parameters", "settings")
+_QUOTED = tuple(f"{word}{quote}" for word in _WORDS for quote in "\"'")
 _SHOWN = frozenset({"print", "info", "debug", "warning", "warn", "error", "exception", "log", "critical", "pprint"})
 _ASKING = frozenset({"isinstance", "len", "type", "bool", "id", "hasattr"})
 _COPIERS = frozenset({"vars", "asdict", "dict", "copy", "deepcopy", "to_dict", "as_dict", "to_container", "model_dump"})
@@ -308,7 +307,7 @@ def _read_elsewhere(facts: FileFacts, scope: Scope, key: str) -> str:
 
 def names_config(facts: FileFacts) -> bool:
     """Whether a file names such an entry at all: most do not, and cost nothing."""
-    return _QUOTED.search(facts.source.text) is not None
+    return facts.mentions(*_QUOTED)
 
 
 def config_reads(scope: Scope) -> set[str]:

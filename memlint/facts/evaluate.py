@@ -63,6 +63,9 @@ class Evaluator(Calls):
         if base is None:
             base = self.eval(expr.value)
         if base.kind in (v.PACKAGE, v.CLASS) and base.path:
+            owner = base.path.rpartition(".")[2]
+            if owner[:1].isupper():
+                self.file.of_classes.add(f"{owner}.{expr.attr}")
             return self.of_path(f"{base.path}.{expr.attr}").but(source=text)
         if isinstance(expr.value, n.Name) and expr.value.id == self.scope.self_name and self.scope.owner is not None:
             return self._own_attribute(expr.attr, text)

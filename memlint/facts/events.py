@@ -29,10 +29,11 @@ MAYBE = "maybe"
 
 @dataclass(slots=True, eq=False)
 class Loop:
-    """A loop. `kind` is refined as its body is read."""
+    """A loop. `kind` is refined as its body is read. ticks: see `memlint.facts.ticking`; None until somebody asks."""
 
     kind: str
     node: n.Stmt
+    ticks: str | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -204,6 +205,7 @@ class CallSite:
     on: the identity of the attribute that the object is read from. given: that of the parameter that it is.
     dropped: nobody takes the result.
     guarded: it stands behind a test that lets it be skipped.
+    rare: a test inside the loop (in the function, where there is none), or an exception, decides whether it is reached.
     """
 
     name: str
@@ -222,6 +224,7 @@ class CallSite:
     given: str = ""
     dropped: bool = False
     guarded: bool = False
+    rare: bool = False
 
 
 @dataclass(slots=True, eq=False)

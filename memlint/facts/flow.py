@@ -218,19 +218,20 @@ class Flow(Binding):
             if loop.kind == ITEMS:
                 loop.kind = kind_of_while(stmt)
         before = dict(self.env)
-        outer = self.loops
+        outer, outer_guards = self.loops, self.outer_guards
         self.loops = (*outer, loop)
         for _ in range(2):  # the second time sees what the first one carried over the back edge
             if isinstance(stmt, n.For):
                 self.bind(stmt.target, self.items_of(iterable), None)
             if isinstance(stmt, n.While):
                 self.guards.append(stmt.test)
+            self.outer_guards = len(self.guards)
             self.block(stmt.body)
             if isinstance(stmt, n.While):
                 self.guards.pop()
             self.env = _merge(before, self.env)
             self.stmt = stmt
-        self.loops = outer
+        self.loops, self.outer_guards = outer, outer_guards
         if loop.kind in (STEP, DATA) and outer and outer[-1].kind in (ITEMS, RANGE, WHILE):
             outer[-1].kind = EPOCH if outer[-1].kind != WHILE else outer[-1].kind
         self.block(stmt.orelse)
@@ -260,7 +261,9 @@ class Flow(Binding):
         after = self.env
         for handler in stmt.handlers:
             self.env = dict(after)
+            self.handlers += 1
             self.block(handler)
+            self.handlers -= 1
             if not _ends(handler):
                 after = _merge(after, self.env)
         self.env = after

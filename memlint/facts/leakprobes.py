@@ -9,7 +9,7 @@ from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
 from memlint.facts.events import REPEATING, WHILE, Loop
 from memlint.facts.loads import is_test_file
-from memlint.facts.probes import PROBES, Measured, probes
+from memlint.facts.probes import Measured, may_measure, probes
 from memlint.facts.tracing import Uses
 
 _HARMLESS = frozenset({
@@ -57,7 +57,7 @@ def blind(facts: FileFacts, large: int) -> Iterator[Blind]:
     if is_test_file(facts.path):
         return
     for scope in facts.all_scopes():
-        if PROBES.search(facts.source.text):
+        if may_measure(facts):
             measured = Measured(facts, scope)
             if any(isinstance(part, n.Call) and measured.is_measuring(part) for part in scope.every()):
                 yield from _side_by_side(facts, scope, measured)
@@ -127,19 +127,21 @@ def _difference(
 
 def _does_nothing(measured: Measured, stmt: n.Stmt, fresh: dict[str, _Sample]) -> bool:
     """Whether a statement allocates nothing worth measuring: log lines and arithmetic on samples."""
-    if isinstance(stmt, (n.With, n.For, n.While, n.Try, n.Match, n.Function, n.Class, n.Raise, n.Return, n.Delete)):
+    if not isinstance(stmt, (n.Assign, n.Do, n.If, n.Import, n.Assert)):
         return False
+    known = fresh.keys() | {text.partition(".")[0] for text in fresh}
     inner = [s for block in n.blocks(stmt) for s in n.statements(block)]
     for part in (part for s in (stmt, *inner) for expr in n.expressions(s) for part in n.walk(expr)):
         if isinstance(part, n.Call) and not measured.is_measuring(part):
             name = part.func.attr if isinstance(part.func, n.Attr) else n.dotted(part.func)
             if name not in _HARMLESS:
                 return False
-        if isinstance(part, (n.Binary, n.Comprehension, n.Yield, n.Await)):
-            names = n.mentioned(part)
-            if not names <= fresh.keys() | {text.partition(".")[0] for text in fresh} | {"self"}:
-                return False
-    return True
+        if isinstance(part, (n.Yield, n.Await, n.Comprehension)):
+            return False
+        # Each of these makes a new tensor where its operands are tensors.
+        if isinstance(part, (n.Binary, n.Compare, n.Unary, n.Item)) and not n.mentioned(part) <= known:
+            return False
+    return all(isinstance(s, (n.Assign, n.Do, n.If)) for s in inner)
 
 
 def _blind(

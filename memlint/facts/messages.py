@@ -58,7 +58,7 @@ def messages(facts: FileFacts) -> Iterator[Message]:
         return
     for scope in facts.all_scopes():
         logs = {id(site.node): site for site in scope.events.calls if site.dropped and _is_log(facts, scope, site)}
-        if not logs:
+        if not logs or _only_tells(scope):
             continue
         reader = _Reader(facts, scope, logs)
         seen: set[int] = set()
@@ -90,6 +90,13 @@ def _is_log(facts: FileFacts, scope: Scope, site: CallSite) -> bool:
         isinstance(part, n.Attr) and part.attr in _LOGGER_METHODS and n.dotted(part.value) == owner
         for around in facts.all_scopes() for part in around.every()
     )  # fmt: skip
+
+
+def _only_tells(scope: Scope) -> bool:
+    """A layer that is there to show what passes through it: it computes nothing and hands back what it is given."""
+    returned = [stmt.value for stmt in scope.statements() if isinstance(stmt, n.Return)]
+    made = any(isinstance(stmt, (n.Assign, n.Augment)) for stmt in scope.statements())
+    return bool(returned) and not made and all(e is not None and n.dotted(e) in scope.params for e in returned)
 
 
 def _is_text(expr: n.Expr) -> bool:

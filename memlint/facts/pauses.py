@@ -146,6 +146,9 @@ class _Reader:
         site = self.calls.get(id(call))
         return site.path if site is not None else ""
 
+    def is_torch(self, call: n.Call) -> bool:
+        return self.path(call).startswith(_PACKAGES)
+
     def clears(self, call: n.Call) -> bool:
         return self.path(call) in EMPTYING
 
@@ -179,6 +182,8 @@ class _Reader:
         if isinstance(stmt.value, n.Const):
             return True
         name = n.dotted(stmt.value.func).rpartition(".")[2] if isinstance(stmt.value, n.Call) else ""
+        if name == "synchronize" or name.startswith("reset_") and any(map(self.is_torch, self.parts(stmt))):
+            return True
         told = any(self.clears(part) or self.probes(part) for part in self.parts(stmt))
         return name in k.LOGGERS and not told
 

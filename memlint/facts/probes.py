@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from memlint.facts import FileFacts, Scope
@@ -19,12 +18,17 @@ _MEASURES = frozenset({
 _PACKAGES = ("torch.", "mlx.", "psutil.", "resource.", "tracemalloc.", "memlint.", "pynvml.")
 _OF_PROCESS = frozenset({"memory_info", "memory_full_info", "memory_percent", "used_memory"})
 # Tools that record memory for a whole run.
-_TOOLS = re.compile(
-    r"torch\.profiler|DeviceStatsMonitor|_record_memory_history|memory_profiler|tracemalloc|memory_summary"
-    r"|GPUStatsMonitor|gpu_tracker|MemTracker"
-)
-PROBES = re.compile(r"mem|getrusage|rss", re.IGNORECASE)
-"""What a file that measures memory must contain."""
+_TOOLS = (
+    "torch.profiler", "DeviceStatsMonitor", "_record_memory_history", "memory_profiler", "tracemalloc",
+    "memory_summary", "GPUStatsMonitor", "gpu_tracker", "MemTracker",
+)  # fmt: skip
+# What a file that measures memory must contain.
+_NEEDED = ("mem", "Mem", "rusage", "rss")
+
+
+def may_measure(facts: FileFacts) -> bool:
+    """Whether a file can measure memory at all: most do not, and cost nothing."""
+    return facts.mentions(*_NEEDED)
 
 
 def is_probe(site: CallSite) -> bool:
@@ -40,14 +44,14 @@ def probe_calls(scope: Scope) -> set[int]:
 
 def probes(facts: FileFacts, scope: Scope) -> bool:
     """Whether a function measures memory itself, or its file has a tool that does."""
-    if not PROBES.search(facts.source.text) and "profiler" not in facts.source.text:
-        return False
-    return any(is_probe(site) for site in scope.events.calls) or _TOOLS.search(facts.source.text) is not None
+    if facts.mentions(*_TOOLS):
+        return True
+    return may_measure(facts) and any(is_probe(site) for site in scope.events.calls)
 
 
 def idle_imports(facts: FileFacts) -> tuple[str, ...]:
     """What a file imports for measuring memory, by its name, and never mentions again. A package passes names on."""
-    wanted = {name: path for name, path in facts.names.imports.items() if PROBES.search(name)}
+    wanted = {name: path for name, path in facts.names.imports.items() if any(text in name for text in _NEEDED)}
     if not wanted or facts.names.is_package:
         return ()
     read = {part.id for scope in facts.all_scopes() for part in scope.every() if isinstance(part, n.Name)}

@@ -47,6 +47,8 @@ class Recorder:
         self.helpers: tuple[str, ...] = ()
         self.guards: list[n.Expr] = []
         self.demands: set[int] = set()  # the ids of the guards behind which something is raised, nothing skipped
+        self.outer_guards = 0  # how many of them stand around the innermost loop
+        self.handlers = 0
         self.stmt: Any = None
         self._seen: dict[Any, Any] = {}
         self.clamps = file.mentions(*CLAMPING)
@@ -197,6 +199,9 @@ class Recorder:
         event.dropped = isinstance(self.stmt, n.Do) and self.stmt.value is node
         heads = {id(loop.node.test) for loop in self.loops if isinstance(loop.node, n.While)}
         event.guarded = any(id(test) not in heads and id(test) not in self.demands for test in self.guards)
+        event.rare = self.handlers > 0 or any(
+            not is_setting(test) and id(test) not in self.demands for test in self.guards[self.outer_guards :]
+        )
         if not module:  # a layer demands no range
             given: list[tuple[int | str, Value]] = [*enumerate(args), *keywords]
             for argument, value in given:
@@ -243,6 +248,18 @@ class Recorder:
         """A training step was seen: the innermost loop repeats it, those around are epochs."""
         if self.loops and self.loops[-1].kind in (ITEMS, RANGE, WHILE, DATA):
             self.loops[-1].kind = "step"
+
+
+def is_setting(test: n.Expr) -> bool:
+    """`self.verbose`, `path is not None`, `mode == "train"`: as far as a test tells, the answer stays the same."""
+    if isinstance(test, n.Logic):
+        return is_setting(test.left) and is_setting(test.right)
+    if isinstance(test, n.Unary):
+        return is_setting(test.operand)
+    if isinstance(test, n.Compare):
+        plain = all(isinstance(right, n.Const) and not isinstance(right.value, (int, float)) for _, right in test.rest)
+        return plain and isinstance(test.left, (n.Name, n.Attr))
+    return isinstance(test, (n.Attr, n.Const)) or isinstance(test, n.Name) and test.id.isupper()
 
 
 def _measures(test: n.Expr, text: str) -> bool:

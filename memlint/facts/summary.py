@@ -17,6 +17,8 @@ from memlint.facts.flags import declared
 from memlint.facts.kept import kept_parameters
 from memlint.facts.limits import in_numbers
 from memlint.facts.probes import idle_imports, probes
+from memlint.facts.records import layout
+from memlint.facts.ticking import reached
 from memlint.rule import Spot
 
 FunctionId = tuple[str, str]
@@ -49,6 +51,7 @@ class Call:
     endless: in a loop that never ends. made_here: on an object that the calling function made itself.
     again: in a step, data or endless loop around which the object that it is made on was made.
     given: the identity of the parameter that it is made on. guarded: a test may skip it.
+    reached: in each pass of a loop that steps something, always when its function runs, or seldom.
     """
 
     name: str
@@ -68,6 +71,7 @@ class Call:
     keywords: tuple[tuple[str, Argument], ...]
     given: str = ""
     guarded: bool = False
+    reached: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +195,7 @@ class Summary:
     keywords: the names of all arguments that calls pass by name.
     checks: what it demands itself of the settings for which the user has declared limits: name, sign, bound.
     idle_imports: see `probes.idle_imports`.
+    layout: what matters to the layout of objects, see `memlint.facts.records.layout`.
     """
 
     path: str
@@ -207,6 +212,7 @@ class Summary:
     checks: tuple[tuple[str, str, Plain], ...] = ()
     configs: tuple[ConfigSaved, ...] = ()
     idle_imports: tuple[str, ...] = ()
+    layout: frozenset[str] = frozenset()
 
 
 def summarize(facts: FileFacts) -> Summary:
@@ -248,7 +254,7 @@ def summarize(facts: FileFacts) -> Summary:
     )
     return Summary(
         facts.path, facts.names.module, functions, classes, made, read, flags, others, facts.own_reads,
-        facts.other_reads, keywords, checks, configs, idle_imports(facts),
+        facts.other_reads, keywords, checks, configs, idle_imports(facts), layout(facts),
     )  # fmt: skip
 
 
@@ -274,11 +280,7 @@ def _function(facts: FileFacts, scope: Scope, number: int, rebound: frozenset[st
         owner=scope.owner.name if scope.owner is not None else "",
         params=tuple(scope.params),
         spot=spot("function", 0),
-        calls=tuple(
-            _call(s, spot("calls", i), rebound, f"made:{scope.qualname}:")
-            for i, s in enumerate(events.calls)
-            if _matters(s)
-        ),
+        calls=tuple(_call(scope, s, spot("calls", i), rebound) for i, s in enumerate(events.calls) if _matters(s)),
         bounds=tuple(
             Bound(s.holder, "init" if _makes(scope, s) else s.how, spot("shrinks", i))
             for i, s in enumerate(events.shrinks)
@@ -333,7 +335,8 @@ def _matters(site: CallSite) -> bool:
     return bool(site.name) and not site.path.startswith(("torch.", "numpy.", "os.", "math."))
 
 
-def _call(site: CallSite, spot: Spot, rebound: frozenset[str], made: str) -> Call:
+def _call(scope: Scope, site: CallSite, spot: Spot, rebound: frozenset[str]) -> Call:
+    made = f"made:{scope.qualname}:"
     return Call(
         name=site.name.rpartition(".")[2],
         path=site.path,
@@ -352,6 +355,7 @@ def _call(site: CallSite, spot: Spot, rebound: frozenset[str], made: str) -> Cal
         keywords=tuple([(name, _passed(a, made)) for name, a in site.keywords]),
         given=site.given,
         guarded=site.guarded,
+        reached=reached(scope, site),
     )
 
 

@@ -136,6 +136,27 @@ class RunsInEveryStep:
 
 
 @dataclass(frozen=True, slots=True)
+class CalledPerItem:
+    """A loop calls the function in each pass, directly or by way of other functions."""
+
+    function: FunctionId
+
+    def settle(self, project: Project) -> Answer:
+        """Unknown where there is such a loop, since nothing tells how long it is; refuted where none is known."""
+        todo, seen = [self.function], {self.function}
+        while todo:
+            for caller in project.callers.get(todo.pop(), ()):
+                if not caller.sure or caller.function in seen:
+                    continue
+                if caller.call.repeats or caller.call.loops or caller.call.items:
+                    reason = Reason(caller.call.spot, "called in each pass of a loop here")
+                    return unknown("how many passes that loop makes", reason)
+                seen.add(caller.function)
+                todo.append(caller.function)
+        return REFUTED
+
+
+@dataclass(frozen=True, slots=True)
 class RunsAgain:
     """The function runs more than once."""
 

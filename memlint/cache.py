@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -141,9 +141,9 @@ class Keys:
     """Names the entries: digests of all that they depend on."""
 
     def __init__(self) -> None:
-        self._starts: dict[tuple[object, ...], hashlib.blake2b] = {}
+        self._starts: dict[Hashable, hashlib.blake2b] = {}
 
-    def key(self, kind: str, path: str, module: tuple[str, bool], asked: tuple[object, ...], data: bytes) -> str:
+    def key(self, kind: str, path: str, module: tuple[str, bool], asked: Hashable, data: bytes) -> str:
         """The key of a file's entry. module: what it is called. asked: what the rules were asked and told."""
         if asked not in self._starts:
             self._starts[asked] = hashlib.blake2b(f"{versions()}\n{asked!r}\n".encode(errors="surrogatepass"))

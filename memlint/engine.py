@@ -84,11 +84,11 @@ def _check(
         progress(len(answered), len(files))
 
     for number, (path, question) in enumerate(_questions(files)):
-        found = known.look_up(number, path, question)
-        if isinstance(found, Done):
-            take(found)
+        seen = known.look_up(number, path, question)
+        if isinstance(seen, Done):
+            take(seen)
         else:
-            tasks.append(found)
+            tasks.append(seen)
     if cache is not None and any(task.path not in overlay for task in tasks):
         cache.prepare()
     for done in answers(tasks, known.read, Asked(packages, cache), jobs):

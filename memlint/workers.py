@@ -100,9 +100,7 @@ def _keep(cache: Cache | None, key: str, given: FileResult | None) -> bytes | No
     return packed
 
 
-def _round(
-    waiting: list[Task], read: Read, asked: Asked, jobs: int, ahead: int
-) -> Generator[Done, None, list[Task]]:
+def _round(waiting: list[Task], read: Read, asked: Asked, jobs: int, ahead: int) -> Generator[Done, None, list[Task]]:
     """Work on the waiting tasks, the last first, until none is left or a worker has died: then on which ones.
 
     ahead: how many more tasks than workers are handed out, so that no worker waits for its next one.

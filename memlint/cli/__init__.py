@@ -36,7 +36,14 @@ def _run(arguments: argparse.Namespace) -> int:
     from memlint.cli import check, clean, fix, screen, show
     from memlint.config import ConfigError
 
-    commands = {"check": check.run, "fix": fix.run, "init": _init, "rule": show.rule, "config": show.config, "clean": clean.run}
+    commands = {
+        "check": check.run,
+        "fix": fix.run,
+        "init": _init,
+        "rule": show.rule,
+        "config": show.config,
+        "clean": clean.run,
+    }
     try:
         return commands[arguments.command](arguments)
     except ConfigError as error:
@@ -178,7 +185,11 @@ def _settings() -> argparse.ArgumentParser:
 def _speed() -> argparse.ArgumentParser:
     group = argparse.ArgumentParser(add_help=False)
     group.add_argument(
-        "-j", "--jobs", type=_count, metavar="N", help="check files in up to N processes at once (default: one per core)"
+        "-j",
+        "--jobs",
+        type=_count,
+        metavar="N",
+        help="check in up to N processes at once (default: one per core)",
     )
     group.add_argument("--no-cache", action="store_true", help="neither read nor write the cache")
     return group

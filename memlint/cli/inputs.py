@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from memlint import discover
 from memlint.cli.screen import complain
@@ -81,14 +81,16 @@ def cache(arguments: argparse.Namespace) -> Cache:
     return Cache(arguments.cache_dir or default_folder(os.curdir))
 
 
-def speed(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What the engine is told to be fast with."""
+def cache_in_use(arguments: argparse.Namespace) -> Cache | None:
+    """The cache, unless it is switched off."""
+    return None if arguments.no_cache else cache(arguments)
+
+
+def jobs(arguments: argparse.Namespace) -> int:
+    """How many processes may check files at once."""
     from memlint import workers
 
-    return {
-        "cache": None if arguments.no_cache else cache(arguments),
-        "jobs": workers.available() if arguments.jobs is None else arguments.jobs,
-    }
+    return workers.available() if arguments.jobs is None else int(arguments.jobs)
 
 
 def warn_of_cache(cache: Cache | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from memlint.conditions.meant import OWNER, WHICH, call_of
-from memlint.facts.limits import Limits, never
+from memlint.facts.limits import Limits, Number, never
 from memlint.facts.summary import FunctionId
 from memlint.project import REFUTED, Project, holds
 from memlint.rule import Answer, Reason, Verdict
@@ -41,7 +41,7 @@ class OnlyLimited:
 
     function: FunctionId
     parameter: str
-    tests: tuple[tuple[str, float], ...]
+    tests: tuple[tuple[str, Number], ...]
 
     def settle(self, project: Project) -> Answer:
         """Refuted by one caller that passes anything else."""

@@ -3,8 +3,8 @@
 What it finds
 -------------
 In a loop that steps or sleeps in each pass, or in a method that such a loop calls in each pass: `if not queue.empty():`
-or `try:` around a single `get` that does not wait, on a queue without a limit. Proved where the same file puts into the
-queue inside a loop; else it is a question how many come in between two ticks.
+or `try:` around a single `get` that does not wait, on a queue without a limit. How many come in between two ticks is a
+question that the code does not answer: it is never more than suspected.
 
 Why it costs
 ------------
@@ -14,8 +14,9 @@ handled later and later, and memory holds all that wait.
 When it stays silent
 --------------------
 Where an inner loop empties the queue, where a `get` waits and so takes events as they come, where the loop goes on at
-once to the next pass when it took something, for queues with a limit of their own, queues that the loop itself feeds,
-work lists, deques and lists (a path that is followed a step at a time), and in tests and benchmarks.
+once to the next pass when it took something, where what is taken goes into the step itself (one action for each), for
+queues with a limit of their own, queues that the loop itself feeds, work lists, deques and lists (a path that is
+followed a step at a time), and in tests and benchmarks.
 
 Fix safety
 ----------
@@ -61,8 +62,8 @@ from collections.abc import Iterator
 
 from memlint.conditions import EachTick, Open
 from memlint.facts import FileFacts
-from memlint.facts.defects import OneTaken
 from memlint.facts.draining import Taken, taken
+from memlint.facts.tick_defects import OneTaken
 from memlint.rule import Condition, Proposal, rule
 
 
@@ -85,5 +86,4 @@ def drain_queue(facts: FileFacts) -> Iterator[Proposal]:
 def _conditions(facts: FileFacts, found: Taken) -> Iterator[Condition]:
     if found.loop is None:
         yield EachTick((facts.names.module, found.scope.qualname))
-    if found.puts is None:
-        yield Open(f"whether more than one event comes into `{found.queue}` between two passes")
+    yield Open(f"whether more than one event comes into `{found.queue}` between two passes")

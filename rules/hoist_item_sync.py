@@ -3,20 +3,22 @@
 What it finds
 -------------
 A loop or comprehension over the entries of a tensor that turns each of them into a number: `x[i].item()`, `int(x[i])`,
-`float(t)` and `bool(t)` for `t` in `x`, and an entry that decides a branch, such as `if mask[i]:`.
+`float(t)` and `bool(t)` for `t` in `x`, and an entry that decides a branch, such as `if mask[i]:`. Also numbers that a
+loop computes on the device and reads one by one, only to send them back in one `torch.tensor(numbers, device=...)`; and
+a tensor of constants that a function makes in each call, in a loop, to read one number of it.
 
 Why it costs
 ------------
-On an accelerator each read waits until the device has done all that it was given, and copies one number: some 10 to 100
-microseconds, in which the device runs dry. On the CPU nothing waits, but each read still makes a tensor for the
-entry and costs about a microsecond, where an entry of a list costs some 30 nanoseconds.
+On an accelerator each read waits until the device has done all that it was given, copies one number, and leaves the
+device with nothing to do meanwhile. On the CPU nothing waits, but each read still makes a tensor for the entry: 1.7
+microseconds where an entry of a list costs 0.03, measured with torch 2.13.
 
 When it stays silent
 --------------------
 For one read per step or batch, such as `loss.item()`; for tensors that are on the CPU (made there, taken there, or as a
-data loader gives them) and files that never speak of a device; lists of separate tensors; short constant loops, loops
-that may end early, and loops that run a network or train; reads at an interval or in the first few passes; tensors that
-the loop writes; tests and benchmarks.
+data loader gives them), and where the class or function has nothing to do with devices; for lists of separate tensors,
+short constant loops, loops that may end early, and loops that run a network or train; for reads at an interval or in
+the first few passes, tensors that the loop writes, tests and benchmarks.
 
 Fix safety
 ----------
@@ -60,11 +62,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from memlint.conditions import Open
+from memlint.conditions import CalledPerItem, Open
 from memlint.facts import FileFacts
 from memlint.facts import nodes as n
-from memlint.facts.defects import ReadsPerItem
 from memlint.facts.hostreads import ItemRead, ItemReads, item_reads
+from memlint.facts.itemwise import ReadsPerItem
+from memlint.facts.roundtrips import RoundTrip, round_trips
 from memlint.rule import Condition, Evidence, Proposal, Severity, rule
 
 
@@ -85,6 +88,31 @@ def hoist_item_sync(facts: FileFacts) -> Iterator[Proposal]:
             conditions=tuple(_conditions(facts, found)),
             severity=Severity.WARNING,
         )
+    for trip in round_trips(facts):
+        yield _there_and_back(facts, trip)
+
+
+def _there_and_back(facts: FileFacts, trip: RoundTrip) -> Proposal:
+    read, made = facts.text(trip.read.node).strip(), " ".join(facts.text(trip.made).split())
+    condition: Condition
+    if trip.around is not None:
+        message = f"each number that this loop reads from the device goes back to it in `{made}`"
+        step = facts.evidence(trip.made, "all numbers go back here")
+        condition = Open(f"whether `{facts.text(trip.read.operand).strip()}` is on the accelerator")
+        hinder = "stack the tensors and compute with all of them on the device"
+    else:
+        message = f"`{made}` is made in every call only to read one number that never changes"
+        step = facts.evidence(trip.made, "made of constants and settings alone")
+        condition = CalledPerItem((facts.names.module, trip.scope.qualname))
+        hinder = "read it once, where the object is made, and keep the number"
+    return Proposal(
+        message=message,
+        place=facts.place(trip.read.node),
+        fact=ReadsPerItem(facts.span(trip.read.node), (), (), exact=False, hinder=hinder),
+        evidence=(facts.evidence(trip.read.node, f"`{read.splitlines()[0]}` is read here"), step),
+        conditions=(condition,),
+        severity=Severity.WARNING,
+    )
 
 
 def _evidence(facts: FileFacts, found: ItemReads) -> Iterator[Evidence]:

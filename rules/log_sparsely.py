@@ -106,8 +106,13 @@ def log_sparsely(facts: FileFacts) -> Iterator[Proposal]:
                 _debugger(found.run),
             ),
             evidence=tuple(reasons),
-            conditions=(RunsInEveryStep(function),) if found.loop is None else (),
+            conditions=(RunsInEveryStep(function, trained=_is_print(found.call)),) if found.loop is None else (),
         )
+
+
+def _is_print(call: n.Call) -> bool:
+    """A program that prints may be there for what it prints."""
+    return isinstance(call.func, n.Name)
 
 
 def _debugger(lines: list[n.Do | n.Assign]) -> str:

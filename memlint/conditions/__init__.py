@@ -28,7 +28,15 @@ from memlint.conditions.kinds import GivenTensor, Heavy, IsModule, IsModuleAttri
 from memlint.conditions.layouts import FitsSlots
 from memlint.conditions.meant import Open
 from memlint.conditions.ranges import DemandsRange, OnlyLimited
-from memlint.conditions.running import CalledEachStep, EachTick, PerStep, RunsAgain, RunsInEveryStep, TrainedInALoop
+from memlint.conditions.running import (
+    CalledEachStep,
+    CalledPerItem,
+    EachTick,
+    PerStep,
+    RunsAgain,
+    RunsInEveryStep,
+    TrainedInALoop,
+)
 from memlint.conditions.saving import SavedWithConfig
 from memlint.conditions.settings import PassesElsewhere
 from memlint.conditions.states import CutsGraphs, KeepsStateGraph, NothingResets
@@ -37,6 +45,7 @@ from memlint.conditions.watching import ImportedNeverCalled, NobodyMeasures
 
 __all__ = [
     "CalledEachStep",
+    "CalledPerItem",
     "CalleeKeeps",
     "CalleeKeepsGrad",
     "CalleeTrains",

@@ -89,9 +89,13 @@ class CalledEachStep:
 
 @dataclass(frozen=True, slots=True)
 class RunsInEveryStep:
-    """The function runs in every step: no test on the way to it lets it be skipped, and gradients may be on."""
+    """The function runs in every step: no test on the way to it lets it be skipped, and gradients may be on.
+
+    trained: that a module's forward runs is not enough, for it may be run once, by a demonstration.
+    """
 
     function: FunctionId
+    trained: bool = False
 
     def settle(self, project: Project) -> Answer:
         """By the call graph, up to a loop that repeats a step or a module's forward; refuted where none is found.
@@ -105,22 +109,51 @@ class RunsInEveryStep:
             function, guess = todo.pop(0)
             summary = project.functions[function]
             reason = None
-            if summary.name == "forward" and summary.owner and project.is_module(summary.owner):
+            forward = summary.name == "forward" and bool(summary.owner) and project.is_module(summary.owner)
+            if forward:
                 reason = Reason(summary.spot, "the forward of a module runs in every step")
+            if function in project.lessons.step:
+                reason = Reason(summary.spot, f"`{function[1]}` is listed under `step-functions`")
+                forward = False
             for caller in project.callers.get(function, ()):
                 if caller.call.guarded or caller.call.mode == OFF or not (caller.sure or names[summary.name] == 1):
                     continue
                 training = summary.steps or project.functions[caller.function].trains
                 if training and (caller.call.repeats or caller.call.items and summary.steps):
                     reason = Reason(caller.call.spot, f"`{function[1]}` is called in every step of a loop here")
+                    forward = False
                 if caller.function not in seen:
                     seen.add(caller.function)
                     todo.append((caller.function, guess or ("" if caller.sure else summary.name)))
             if reason is not None and not guess:
-                return holds(reason)
-            if reason is not None:
+                if not (forward and self.trained):
+                    return holds(reason)
+                proof = f"list `{function[1]}` under `step-functions`"
+                guessed = unknown("whether the module is run again and again", reason, would_prove=proof)
+            elif reason is not None:
                 guessed = unknown(WHICH.format(name=guess), reason, would_prove=OWNER)
         return guessed
+
+
+@dataclass(frozen=True, slots=True)
+class CalledPerItem:
+    """A loop calls the function in each pass, directly or by way of other functions."""
+
+    function: FunctionId
+
+    def settle(self, project: Project) -> Answer:
+        """Unknown where there is such a loop, since nothing tells how long it is; refuted where none is known."""
+        todo, seen = [self.function], {self.function}
+        while todo:
+            for caller in project.callers.get(todo.pop(), ()):
+                if not caller.sure or caller.function in seen:
+                    continue
+                if caller.call.repeats or caller.call.loops or caller.call.items:
+                    reason = Reason(caller.call.spot, "called in each pass of a loop here")
+                    return unknown("how many passes that loop makes", reason)
+                seen.add(caller.function)
+                todo.append(caller.function)
+        return REFUTED
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,9 @@ class SavedWithConfig:
 
     def settle(self, project: Project) -> Answer:
         """Never more than likely: which files a function loads, only its user knows."""
-        near = [saved for module, saved in project.configs if _together(module, self.function[0])]
+        here = project.functions[self.function].spot.path
+        near = [saved for module, saved in project.configs
+                if _one_package(module, self.function[0]) or _beside(saved.spot.path, here)]  # fmt: skip
         fits = [saved for saved in near if set(self.weights) & set(saved.weights)]
         above = closure([self.function], lambda f: (caller.function for caller in project.callers.get(f, ())), 100)
         read = {key for function in above for key in project.functions[function].reads_config}
@@ -33,6 +35,11 @@ class SavedWithConfig:
         return unknown(question, Reason(saved.spot, f"saved here together with `{saved.key}`"))
 
 
-def _together(one: str, other: str) -> bool:
-    """Two modules of one package, or a script and what it imports."""
-    return "." not in one or "." not in other or one.partition(".")[0] == other.partition(".")[0]
+def _one_package(one: str, other: str) -> bool:
+    return "." in one and one.partition(".")[0] == other.partition(".")[0]
+
+
+def _beside(one: str, other: str) -> bool:
+    """Two scripts in one folder, or a script and what lies below it."""
+    folders = [path.rpartition("/")[0] for path in (one, other)]
+    return any(not short or f"{long}/".startswith(f"{short}/") for short, long in (folders, folders[::-1]))

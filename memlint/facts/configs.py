@@ -183,7 +183,7 @@ def _judge(facts: FileFacts, scope: Scope, site: CallSite, uses: Uses, saves: li
             return None
         return Unvalidated(scope, HANDED_OUT, site.node, saved, stmt, name, known, [])
     reasons = [(copied[0].node, "its weights are taken over")]
-    if saved is None and not weights:
+    if saved is None and (not weights or _saves_them_bare(facts, weights)):
         return None  # weights and nothing else
     if saved is None:
         return Unvalidated(scope, UNCHECKED, site.node, None, stmt, name, weights, reasons)
@@ -199,6 +199,12 @@ def _judge(facts: FileFacts, scope: Scope, site: CallSite, uses: Uses, saves: li
     if other:
         out.questions.append(f"whether `{other}`, which reads the saved configuration, runs before this")
     return out
+
+
+def _saves_them_bare(facts: FileFacts, weights: frozenset[str]) -> bool:
+    """Whether the file itself puts such a checkpoint together, without a configuration."""
+    mappings = (_entries(part) for scope in facts.all_scopes() for part in scope.every() if isinstance(part, n.Mapping))
+    return any(key in weights and _state_of(value) for entries in mappings for key, value in entries.items())
 
 
 def _until_bound_again(uses: Uses, name: str, stmt: n.Stmt | None, found: list[Usage]) -> list[Usage]:

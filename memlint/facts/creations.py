@@ -10,8 +10,9 @@ from memlint.facts import FileFacts, Scope
 from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts import values as v
+from memlint.facts.cleanups import measures
 from memlint.facts.events import CONSTANT, DATA, ENDLESS, EPOCH, STEP, STRUCTURE, CallSite
-from memlint.facts.passes import Pass, bound_in, counts, is_short, is_test, passes_around
+from memlint.facts.passes import Pass, bound_in, counts, is_short, passes_around
 from memlint.facts.tensor_names import TENSOR_NAMES
 
 FILLED = "filled"
@@ -53,7 +54,7 @@ class _Blank(NamedTuple):
 
 def creations(facts: FileFacts) -> Iterator[Creation]:
     """What is made or filled item by item."""
-    if is_test(facts.path):
+    if measures(facts):
         return
     for scope in facts.all_scopes():
         yield from _filled(facts, scope)

@@ -38,7 +38,12 @@ def taken(facts: FileFacts) -> Iterator[Taken]:
             work = _work(scope, loop) if ticking(scope, loop) else None
             if work is not None and not isinstance(getattr(loop.node, "test", None), n.Call):
                 for stmt, queue, call in _takes(getattr(loop.node, "body", []), facts, scope):
-                    if not _mentions(loop, queue) and not _fed_here(loop, queue) and not _leaves(stmt):
+                    if (
+                        not _mentions(loop, queue)
+                        and not _fed_here(loop, queue)
+                        and not _leaves(stmt)
+                        and not _paces(loop, stmt, call)
+                    ):
                         reasons = [
                             (n.head(loop.node), f"this loop {ticking(scope, loop)}"),
                             (work, "and does this too"),
@@ -143,6 +148,18 @@ def _leaves(stmt: n.If | n.Try) -> bool:
     inside = [*n.statements(stmt.handlers[0])] if isinstance(stmt, n.Try) else []
     ends = stmt.body + (stmt.orelse if isinstance(stmt, n.Try) else [])
     return any(isinstance(s, (n.Jump, n.Return, n.Raise)) for s in (*inside, *n.statements(ends)))
+
+
+def _paces(loop: Loop, stmt: n.If | n.Try, call: n.Call) -> bool:
+    """One action for each step: what is taken goes into the step itself."""
+    taken_as = {
+        n.dotted(t) for s in n.statements([stmt]) if isinstance(s, n.Assign) and s.value is call for t in s.targets
+    }
+    for part in n.every(getattr(loop.node, "body", [])):
+        if isinstance(part, n.Call) and isinstance(part.func, n.Attr) and part.func.attr in STEPPING:
+            if any(taken_as & n.mentioned(argument) or argument is call for argument in part.args):
+                return True
+    return False
 
 
 def _returns(scope: Scope, call: n.Call) -> bool:

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
 from memlint.facts import values as v
+from memlint.facts.cleanups import measures
 from memlint.facts.events import CONSTANT, DATA, ENDLESS, EPOCH, STEP, STRUCTURE, HostRead
-from memlint.facts.passes import Pass, bound_in, counts, is_short, is_test, passes_around, pure, written_in
+from memlint.facts.passes import Pass, bound_in, counts, is_short, passes_around, pure, written_in
 from memlint.facts.tensors import is_tensor, on_cpu
 from memlint.facts.values import Value
 
@@ -58,11 +59,11 @@ class _Group:
 
 def item_reads(facts: FileFacts) -> Iterator[ItemReads]:
     """One for each loop that reads tensors entry by entry."""
-    if is_test(facts.path):
+    if measures(facts):
         return
     for scope in facts.all_scopes():
         events = scope.events.host_reads
-        if not events or not _may_use_a_device(facts, scope):
+        if not events:
             continue
         around = passes_around(scope, {id(read.node) for read in events})
         groups: dict[int, _Group] = {}
@@ -72,21 +73,39 @@ def item_reads(facts: FileFacts) -> Iterator[ItemReads]:
                 group = groups.setdefault(id(found[0].node), _Group(found[0]))
                 group.reads.append(found[1])
         for group in groups.values():
-            yield _judged(facts, scope, group)
+            found_reads = _judged(facts, scope, group)
+            if found_reads.on_accelerator or _may_use_a_device(facts, scope):
+                yield found_reads
 
 
 def _may_use_a_device(facts: FileFacts, scope: Scope) -> bool:
-    """Whether anything in the file speaks of devices, or the function belongs to a module that others may move."""
-    if facts.mentions("device", "cuda", ".to("):
+    """Whether the code around speaks of devices, or belongs to a module that others may move."""
+    owner = scope.owner
+    if owner is not None and owner.is_module(facts.classes):
         return True
-    return scope.owner is not None and scope.owner.is_module(facts.classes)
+    if not facts.mentions("device", "cuda", ".to("):
+        return False
+    if owner is not None:
+        return any(_speaks_of_devices(method) for method in owner.methods.values())
+    return any(_speaks_of_devices(around) for around in scope.around())
+
+
+def _speaks_of_devices(scope: Scope) -> bool:
+    for part in scope.every():
+        if isinstance(part, n.Attr) and part.attr in ("device", "cuda", "to"):
+            return True
+        if isinstance(part, n.Name) and part.id == "device":
+            return True
+        if isinstance(part, n.Call) and any(name == "device" for name, _ in part.keywords):
+            return True
+    return False
 
 
 def _item_read(
     facts: FileFacts, scope: Scope, read: HostRead, around: tuple[Pass, ...]
 ) -> tuple[Pass, ItemRead] | None:
     for passed in reversed(around):
-        if not _goes_on(scope, passed):
+        if not goes_on(scope, passed):
             return None
         if any(isinstance(index, n.Name) and index.id in passed.names for index in read.indices):
             return _by_position(facts, scope, read, passed, around)
@@ -95,7 +114,7 @@ def _item_read(
     return None
 
 
-def _goes_on(scope: Scope, passed: Pass) -> bool:
+def goes_on(scope: Scope, passed: Pass) -> bool:
     """Whether a loop runs for many passes, each of them to its end, and does nothing that outweighs a read."""
     if passed.kind in _NOT_PER_ITEM or passed.leaves or is_short(passed.iter):
         return False

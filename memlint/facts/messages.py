@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from memlint.facts import nodes as n
 from memlint.facts import values as v
 from memlint.facts.cleanups import asks_for_device, measures
 from memlint.facts.events import CONSTANT, DATA, ENDLESS, EPOCH, OFF, STEP, STRUCTURE, CallSite, Loop
+from memlint.facts.looping import without_wrappers
 from memlint.facts.tensor_names import TENSOR_NAMES
 from memlint.facts.values import Value
 
@@ -56,8 +58,9 @@ def messages(facts: FileFacts) -> Iterator[Message]:
     """At most one for each block of statements."""
     if measures(facts):
         return
+    loggers = _Loggers(facts)
     for scope in facts.all_scopes():
-        logs = {id(site.node): site for site in scope.events.calls if site.dropped and _is_log(facts, scope, site)}
+        logs = {id(site.node): site for site in scope.events.calls if site.dropped and loggers.is_log(site)}
         if not logs or _only_tells(scope):
             continue
         reader = _Reader(facts, scope, logs)
@@ -71,25 +74,32 @@ def messages(facts: FileFacts) -> Iterator[Message]:
                     yield found
 
 
-def _is_log(facts: FileFacts, scope: Scope, site: CallSite) -> bool:
-    """`print(...)`, `logger.debug(f"...")`, and methods that were added to a logger."""
-    func, args = site.node.func, site.node.args
-    if isinstance(func, n.Name):
-        return func.id == "print" and not site.path
-    if not isinstance(func, n.Attr) or not args or not (owner := n.dotted(func.value)):
-        return False
-    text = args[1] if func.attr == "log" and len(args) > 1 else args[0]
-    if not _is_text(text) and not (func.attr in _LEVELS and site.path.startswith("logging.")):
-        return False
-    if func.attr in _LEVELS | {"log", "write"}:
-        return func.attr != "write" or facts.names.path(owner).startswith("tqdm")
-    # `logger.debug_memory(f"...")`: the same object is asked for its level or told errors, as only a logger is.
-    if func.attr in _LOGGER_METHODS or not isinstance(text, n.Text):
-        return False
-    return any(
-        isinstance(part, n.Attr) and part.attr in _LOGGER_METHODS and n.dotted(part.value) == owner
-        for around in facts.all_scopes() for part in around.every()
-    )  # fmt: skip
+class _Loggers:
+    """What writes messages in a file."""
+
+    def __init__(self, facts: FileFacts) -> None:
+        self.facts = facts
+
+    @functools.cached_property
+    def objects(self) -> set[str]:
+        """The sources of what is asked for its level, or told something, as only loggers are."""
+        parts = (part for scope in self.facts.all_scopes() for part in scope.every())
+        return {n.dotted(part.value) for part in parts if isinstance(part, n.Attr) and part.attr in _LOGGER_METHODS}
+
+    def is_log(self, site: CallSite) -> bool:
+        """`print(...)`, `logger.debug(f"...")`, and methods that were added to a logger."""
+        func, args = site.node.func, site.node.args
+        if isinstance(func, n.Name):
+            return func.id == "print" and not site.path
+        if not isinstance(func, n.Attr) or not args or not (owner := n.dotted(func.value)):
+            return False
+        text = args[1] if func.attr == "log" and len(args) > 1 else args[0]
+        if not _is_text(text) and not (func.attr in _LEVELS and site.path.startswith("logging.")):
+            return False
+        if func.attr in _LEVELS | {"log", "write"}:
+            return func.attr != "write" or self.facts.names.path(owner).startswith("tqdm")
+        # `logger.debug_memory(f"...")`, a level of the project's own
+        return func.attr not in _LOGGER_METHODS and isinstance(text, n.Text) and owner in self.objects
 
 
 def _only_tells(scope: Scope) -> bool:
@@ -147,6 +157,17 @@ def _run(block: list[n.Stmt], line: n.Do, lines: list[n.Do], only: list[n.Assign
     while last + 1 < len(block) and id(block[last + 1]) in known:
         last += 1
     return [known[id(stmt)] for stmt in block[first : last + 1]]
+
+
+def _moves(call: n.Call) -> bool:
+    """`batch.to(device)`."""
+    return isinstance(call.func, n.Attr) and call.func.attr in ("to", "cuda")
+
+
+def _counts(loop: n.For) -> bool:
+    """`for epoch in range(10)`."""
+    head = without_wrappers(loop.iter)
+    return isinstance(head, n.Call) and n.dotted(head.func) in ("range", "trange")
 
 
 class _Reader:
@@ -234,8 +255,17 @@ class _Reader:
             return True
         if loop.kind not in (STEP, DATA):
             return False
-        heads = [self.value(part) for part in n.walk(loop.node.iter)] if isinstance(loop.node, n.For) else []
-        return any(value.kind == v.LOADER for value in heads) or any(around.kind == EPOCH for around in outer)
+        if not isinstance(loop.node, n.For):
+            return any(around.kind == EPOCH for around in outer)
+        heads = [self.value(part) for part in n.walk(loop.node.iter)]
+        if any(value.kind == v.LOADER for value in heads) or any(around.kind == EPOCH for around in outer):
+            return True
+        # `for inputs, labels in batches`: what comes out goes into a module, or to a device.
+        items = n.mentioned(loop.node.target)
+        fed = [f.node for f in self.scope.events.forwards if id(f.node) in inside]
+        moved = [part for part in n.every(loop.node.body) if isinstance(part, n.Call) and _moves(part)]
+        given = [arg for call in fed for arg in call.args] + [part.func for part in moved]
+        return not _counts(loop.node) and any(items & n.mentioned(arg) for arg in given)
 
     def is_first_few(self, test: n.Expr, loops: tuple[Loop, ...]) -> bool:
         """`if i < 5`, `if len(ids) <= 5` with what is counted anew in each call: so many in each step, not in all."""
@@ -292,7 +322,7 @@ class _Reader:
             first, _, rest = text.partition(".")
             if owner is not None and first == self.scope.self_name and rest in owner.attributes:
                 return owner.attributes[rest]
-            if isinstance(expr, n.Attr) and expr.attr in ("data", "grad", "T"):
+            if isinstance(expr, n.Attr) and expr.attr in ("data", "grad", "T", "values", "indices"):
                 return self.value(expr.value)
             return v.ANYTHING
         if isinstance(expr, n.Item):

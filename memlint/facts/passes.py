@@ -64,12 +64,6 @@ class Pass:
         return self._calls
 
 
-def is_test(path: str) -> bool:
-    """Whether a file holds tests or benchmarks, where speed is not the point or is measured on purpose."""
-    parts = path.lower().replace("-", "_").split("/")
-    return any(part.startswith(("test", "bench")) or part.endswith(("_test.py", "_bench.py")) for part in parts)
-
-
 def passes_around(scope: Scope, wanted: set[int]) -> dict[int, tuple[Pass, ...]]:
     """The loops and comprehensions around each of these expressions, outermost first.
 

@@ -73,7 +73,10 @@ def _own(facts: FileFacts, scope: Scope, site: CallSite) -> Scope | None:
     """The function or method of this file that a call means."""
     if site.on_self and scope.owner is not None:
         return scope.owner.methods.get(site.name)
-    return facts.functions.get(site.node.func.id) if isinstance(site.node.func, n.Name) else None
+    if isinstance(site.node.func, n.Name):
+        return facts.functions.get(site.node.func.id)
+    cls = facts.classes.get(site.receiver.rpartition(".")[2]) if site.receiver else None
+    return cls.methods.get(site.name) if cls is not None else None
 
 
 def _writes(facts: FileFacts, scope: Scope, site: CallSite) -> bool:
@@ -85,8 +88,10 @@ def _writes(facts: FileFacts, scope: Scope, site: CallSite) -> bool:
 
 def _write_sites(saver: Scope) -> Iterator[CallSite]:
     """The calls in a saver that write: known ones, and methods of other objects that are called like one."""
+    own = saver.owner.methods if saver.owner is not None else {}
     for site in saver.events.calls:
-        if site.path in WRITERS or not site.path and not site.on_self and site.name.rpartition(".")[2] in _WRITING:
+        name = site.name.rpartition(".")[2]
+        if site.path in WRITERS or not site.path and name in _WRITING and not (site.on_self and name in own):
             yield site
 
 
@@ -169,7 +174,7 @@ def _judge(
         return None
     guard = _may_skip(facts, saver)
     told = {name for test in (*tests, *_tests_before(scope, save.node)) for name in n.mentioned(test)}
-    if guard is None or guard.names & told:
+    if guard is None or {_last(name) for name in guard.names} & {_last(name) for name in told}:
         return None
     if not written and not _handed_on(save.node, path, wanted):
         return None
@@ -188,6 +193,11 @@ def _judge(
     else:
         found.questions.append(f"whether `{text}` ever keeps it from writing")
     return found
+
+
+def _last(name: str) -> str:
+    """An attribute is the same whatever its object is called where it is asked for."""
+    return name.rpartition(".")[2]
 
 
 def _handed_on(call: n.Call, path: n.Expr, wanted: Template | None) -> bool:
@@ -233,7 +243,7 @@ def _switched_off(facts: FileFacts, saver: Scope, guard: _Guard) -> object:
     made = saver.owner.methods.get("__init__") if saver.owner is not None else None
     if made is None or made.node is None or not _asks_plainly(guard.test):
         return None
-    off = {name for name, default in made.node.defaults.items() if _is_off(default)}
+    off = {name for name, default in made.node.defaults.items() if _is_off(default)} - _always_given(facts, made)
     for stmt in made.statements():
         if isinstance(stmt, n.Assign) and any(n.dotted(t).partition(".")[2] in attributes for t in stmt.targets):
             value = stmt.value
@@ -241,6 +251,18 @@ def _switched_off(facts: FileFacts, saver: Scope, guard: _Guard) -> object:
             if _is_off(value) or choice or isinstance(value, n.Name) and value.id in off:
                 return stmt
     return None
+
+
+def _always_given(facts: FileFacts, made: Scope) -> set[str]:
+    """The parameters of a constructor that each of its calls in this file gives something."""
+    assert made.owner is not None
+    calls = [site.node for scope in facts.all_scopes() for site in scope.events.calls
+             if n.dotted(site.node.func) == made.owner.name]  # fmt: skip
+    given = (
+        {name for name in made.params if (value := _argument(made, call, name)) is not None and not _is_off(value)}
+        for call in calls
+    )
+    return set(made.params).intersection(*given) if calls else set()
 
 
 def _asks_plainly(test: n.Expr) -> bool:

@@ -17,8 +17,9 @@ from memlint import codec
 from memlint.cache import Cache
 from memlint.proposals import FileError, FileResult, Question, answer
 
-WORTH = 150_000
-"""Bytes of source for each worker below which it saves less than it costs; `benchmarks/speed` measures it."""
+_METHOD = "fork" if sys.platform == "linux" else "spawn"  # elsewhere a forked process may not use all of the system
+WORTH = 50_000 if _METHOD == "fork" else 250_000
+"""Bytes of source for each worker below which it saves less than it costs: some 0.1 and 0.6 seconds of asking."""
 
 Answer = FileResult | FileError | None
 
@@ -145,9 +146,7 @@ def _round(waiting: list[Task], read: Read, asked: Asked, jobs: int, ahead: int)
 
 
 def _pool(jobs: int, asked: Asked) -> ProcessPoolExecutor | None:
-    # Elsewhere than on Linux a forked process may find the system's libraries in a state that they can't go on from.
-    method = "fork" if sys.platform == "linux" and threading.active_count() == 1 else "spawn"
-    context = multiprocessing.get_context(method)
+    context = multiprocessing.get_context(_METHOD if threading.active_count() == 1 else "spawn")
     try:
         return ProcessPoolExecutor(jobs, context, _begin, (asked,))
     except (OSError, ImportError, NotImplementedError):

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from memlint import codec, engine, registry, workers
 from memlint import cache as caching
+from memlint import codec, engine, proposals, registry, workers
 from memlint.cache import Cache, default_folder
 from memlint.config import Selection, Settings, check_limit
 from memlint.engine import Report, propose
 from memlint.proposals import FileResult
-from memlint.rule import Place
+from memlint.rule import Place, Proposal
 from memlint.source import Source
 from tests.support import FIXTURES, ROOT
 from tests.support.case import LIMITS
@@ -67,17 +66,17 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that are really asked."""
     paths: list[str] = []
-    answer = workers.answer
+    answer = proposals.answer
 
     def noted(path: str, *rest: Any) -> Any:
         paths.append(path)
         return answer(path, *rest)
 
     monkeypatch.setattr(workers, "answer", noted)
-    yield paths
+    return paths
 
 
 # -- bytes and back ----------------------------------------------------------------------------------------------------
@@ -122,7 +121,7 @@ class Foreign:
 def test_what_the_format_does_not_know_is_refused(fact: object) -> None:
     result = propose(Source("trainer.py", TRAINER.encode()), list(registry.rules().values()), frozenset())
     place = Place("trainer.py", 1, 1, 1, 2)
-    broken = FileResult(result.summary, (engine.Proposal("", place, fact),))
+    broken = FileResult(result.summary, (Proposal("", place, fact),))
     with pytest.raises(codec.Unfit):
         codec.encode(broken)
 
@@ -242,7 +241,7 @@ def test_suppressions_are_judged_on_a_warm_run(project: Path) -> None:
 
 
 def test_what_is_not_on_the_disk_is_not_stored(project: Path) -> None:
-    overlay = {path: b"x = 1\n" for path in ("trainer.py", "loop.py")}
+    overlay = dict.fromkeys(("trainer.py", "loop.py"), b"x = 1\n")
     assert check(Cache("cache"), overlay).findings == []
     assert not Path("cache").exists()
     check(Cache("cache"))
@@ -253,8 +252,11 @@ def test_what_is_not_on_the_disk_is_not_stored(project: Path) -> None:
 
 # What an edit does to a line: nothing that a person would not do to a program.
 EDITS = st.lists(
-    st.tuples(st.sampled_from(["trainer.py", "loop.py", "extra.py"]), st.sampled_from(["drop", "twice", "swap", "mend"]),
-              st.integers(0, 11)),
+    st.tuples(
+        st.sampled_from(["trainer.py", "loop.py", "extra.py"]),
+        st.sampled_from(["drop", "twice", "swap", "mend"]),
+        st.integers(0, 11),
+    ),
     min_size=1, max_size=6,
 )  # fmt: skip
 

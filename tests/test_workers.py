@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from memlint import engine, workers
+from memlint import engine, proposals, workers
 from memlint.cache import Cache
 from memlint.config import Settings
 from memlint.engine import FileError, Report
@@ -103,7 +103,7 @@ def test_the_largest_files_go_first(project: Path, monkeypatch: pytest.MonkeyPat
 def test_a_dead_worker_is_a_line_for_its_file(
     project: Path, monkeypatch: pytest.MonkeyPatch, deadly: list[str]
 ) -> None:
-    answer = workers.answer
+    answer = proposals.answer
 
     def dying(path: str, *rest: Any) -> Any:
         if path in deadly:

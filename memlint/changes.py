@@ -16,6 +16,7 @@ _HUNK = re.compile(rb"@@ -\d+(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
 _ESCAPE = re.compile(rb"\\([0-7]{3}|.)", re.DOTALL)
 _LETTERS = {b"a": b"\a", b"b": b"\b", b"t": b"\t", b"n": b"\n", b"v": b"\v", b"f": b"\f", b"r": b"\r"}
 _PLAIN_SUFFIX = re.compile(r"\.\w+", re.ASCII)
+_OBJECT = re.compile("[0-9a-f]{40,}")
 _LONE_RETURN = re.compile(r"\r(?!\n)")
 
 Lines = list[tuple[int, int]]
@@ -173,7 +174,7 @@ class _Repositories:
         if commit is None:
             shallow = _line(root, "rev-parse", "--is-shallow-repository") == "true"
             more = ", and this clone is shallow: fetch the revision first" if shallow else ""
-            raise ConfigError(f'--diff-base: {display_path(root)}: unknown revision "{self._revision}"{more}')
+            raise ConfigError(f'--diff-base: {_shown(root)}unknown revision "{self._revision}"{more}')
         # What the other branch did since then is not this one's change.
         done = _run(root, "merge-base", commit, "HEAD")
         return os.fsdecode(done.stdout).strip() or commit
@@ -188,7 +189,7 @@ class _Repositories:
             return None
         commit = _commit(root, fields[2])
         if commit is None:
-            raise ConfigError(f"--diff-base: {display_path(root)}: commit {fields[2]} of this submodule is not here")
+            raise ConfigError(f"--diff-base: {_shown(root)}commit {fields[2]} of this submodule is not here")
         return commit
 
 
@@ -198,7 +199,8 @@ def _commit(root: str, revision: str) -> str | None:
     done = _run(root, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
     if done.returncode not in (0, 1):
         raise _failure(root, done)
-    return os.fsdecode(done.stdout).strip() or None
+    name = os.fsdecode(done.stdout).strip()
+    return name if _OBJECT.fullmatch(name) else None  # of a range, git says two
 
 
 def _line(root: str, *arguments: str) -> str:
@@ -212,9 +214,15 @@ def _git(root: str, *arguments: str) -> bytes:
     return done.stdout
 
 
+def _shown(root: str) -> str:
+    """A repository, where it is not the one that the current folder is in."""
+    inside = os.path.join(os.path.realpath(os.curdir), "").startswith(os.path.join(root, ""))
+    return "" if inside else f"{display_path(root)}: "
+
+
 def _failure(root: str, done: subprocess.CompletedProcess[bytes]) -> ConfigError:
     said = " ".join(done.stderr.decode("utf-8", "replace").split()).removeprefix("fatal: ")
-    return ConfigError(f"--diff-base: {display_path(root)}: git: {said or f'exit status {done.returncode}'}")
+    return ConfigError(f"--diff-base: {_shown(root)}git: {said or f'exit status {done.returncode}'}")
 
 
 _PASSED_ON = ("GIT_CONFIG", "GIT_EXEC_PATH", "GIT_CEILING_DIRECTORIES")

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
 from memlint.facts.events import CallSite
-from memlint.facts.loads import LOADERS, is_test_file, loads_weights
+from memlint.facts.loads import LOADERS, loads_weights
 from memlint.facts.paths import Template, differ, last_part, literals, template
 from memlint.facts.tracing import Uses
+from memlint.facts.trials import is_unit_test
 
 # Calls that write a file, with the position of its path.
 WRITERS = {
@@ -57,7 +58,7 @@ class _Guard:
 
 def reloads(facts: FileFacts) -> Iterator[Reload]:
     """Every such reload of a file."""
-    if is_test_file(facts.path):
+    if is_unit_test(facts.path):
         return
     for scope in facts.all_scopes():
         if scope.node is None or len(scope.events.calls) < 2:
@@ -88,8 +89,10 @@ def _writes(facts: FileFacts, scope: Scope, site: CallSite) -> bool:
 
 def _write_sites(saver: Scope) -> Iterator[CallSite]:
     """The calls in a saver that write: known ones, and methods of other objects that are called like one."""
+    own = saver.owner.methods if saver.owner is not None else {}
     for site in saver.events.calls:
-        if site.path in WRITERS or not site.path and not site.on_self and site.name.rpartition(".")[2] in _WRITING:
+        name = site.name.rpartition(".")[2]
+        if site.path in WRITERS or not site.path and name in _WRITING and not (site.on_self and name in own):
             yield site
 
 

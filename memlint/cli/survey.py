@@ -158,7 +158,9 @@ def _parsed(path: Path) -> tuple[bytes | None, Mapping[str, Any]]:
         raise ConfigError(f"{shown}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{shown}: not UTF-8: {error.reason} at byte {error.start}") from None
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        raise ConfigError(f"{shown}: not valid TOML: nested too deeply") from None
+    except ValueError as error:  # a number with too many digits is no error of TOML's own
         raise ConfigError(f"{shown}: not valid TOML: {' '.join(str(error).split())}") from None
 
 

@@ -142,7 +142,7 @@ class Scope:
     def every(self) -> list[n.Expr]:
         """Every expression of the body, without going into defs and classes."""
         if self._every is None:
-            self._every = [part for stmt in self.statements() for expr in n.expressions(stmt) for part in n.walk(expr)]
+            self._every = n.parts(expr for stmt in self.statements() for expr in n.expressions(stmt))
         return self._every
 
     def around(self) -> Iterator[Scope]:
@@ -313,7 +313,7 @@ def learn_hints(scopes: Iterable[Scope], names: Names) -> None:
     others = any(path.startswith(frameworks.BACKWARD_OF_OTHERS) for path in names.imports.values())
     for scope in scopes:
         for expr in scope.every():
-            if isinstance(expr, n.Call) and isinstance(expr.func, n.Attr) and expr.func.attr in _TELLING:
+            if type(expr) is n.Call and type(expr.func) is n.Attr and expr.func.attr in _TELLING:
                 _learn(scope, expr, expr.func, names, others)
 
 

@@ -332,6 +332,8 @@ def _matters(site: CallSite) -> bool:
 
 def _call(scope: Scope, site: CallSite, spot: Spot, rebound: frozenset[str]) -> Call:
     made = f"made:{scope.qualname}:"
+    kinds = {loop.kind for loop in site.loops}
+    since_made = {loop.kind for loop in site.loops[site.made_in :]} if site.made_in else kinds
     return Call(
         name=site.name.rpartition(".")[2],
         path=site.path,
@@ -339,12 +341,12 @@ def _call(scope: Scope, site: CallSite, spot: Spot, rebound: frozenset[str]) -> 
         on_self=site.on_self,
         mode=site.mode,
         helpers=site.helpers,
-        repeats=any(loop.kind in REPEATING for loop in site.loops),
-        endless=any(loop.kind == ENDLESS for loop in site.loops[site.made_in :]) and site.on not in rebound,
+        repeats=not REPEATING.isdisjoint(kinds),
+        endless=ENDLESS in since_made and site.on not in rebound,
         made_here=site.made_here or site.on in rebound,
-        again=any(loop.kind in REPEATING for loop in site.loops[site.made_in :]),
-        loops=any(loop.kind in (RANGE, WHILE) for loop in site.loops),
-        items=any(loop.kind == ITEMS and not _is_over(loop.node, site) for loop in site.loops),
+        again=not REPEATING.isdisjoint(since_made),
+        loops=RANGE in kinds or WHILE in kinds,
+        items=ITEMS in kinds and any(loop.kind == ITEMS and not _is_over(loop.node, site) for loop in site.loops),
         spot=spot,
         args=tuple([_passed(a, made) for a in site.args]),
         keywords=tuple([(name, _passed(a, made)) for name, a in site.keywords]),

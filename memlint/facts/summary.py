@@ -9,7 +9,7 @@ from memlint.facts import Class_, FileFacts, Scope
 from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts import values as v
-from memlint.facts.configs import config_reads, names_config, saved_configs
+from memlint.facts.configs import config_reads, saved_configs
 from memlint.facts.demands import Plain, checks_of
 from memlint.facts.ends import parameter_ends
 from memlint.facts.events import ENDLESS, ITEMS, OFF, RANGE, REPEATING, WHILE, Callee, CallSite, Draw, Shrink
@@ -299,7 +299,7 @@ def _function(facts: FileFacts, scope: Scope, number: int, rebound: frozenset[st
         ends=tuple(
             (name, read) for name in sorted(events.indexed) if (read := parameter_ends(scope, name)) is not None
         ),
-        reads_config=tuple(sorted(config_reads(scope))) if names_config(facts) else (),
+        reads_config=tuple(sorted(config_reads(scope))),
         probes=probes(facts, scope),
     )
 
@@ -391,7 +391,8 @@ def _switches(facts: FileFacts, scope: Scope) -> bool:
     if any(site.mode == OFF for site in scope.events.calls):
         return True
     decorators = scope.node.decorators if scope.node is not None else []
-    for expr in (*scope.every(), *(d.func if isinstance(d, n.Call) else d for d in decorators)):
+    shown = [d.func if isinstance(d, n.Call) else d for d in decorators]
+    for expr in (*scope.of_type(n.Name), *scope.of_type(n.Attr), *shown):
         if isinstance(expr, n.Name) or isinstance(expr, n.Attr) and expr.attr in _SWITCH_NAMES:
             if facts.names.path(n.dotted(expr)) in _SWITCHES:
                 return True
@@ -404,4 +405,4 @@ def _detaches(facts: FileFacts, scope: Scope) -> bool:
         return scope.name in facts.grad_off_names or any(site.mode == OFF for site in scope.events.calls)
     severing = ("detach", "detach_", "data")
     called = any(site.mode == OFF or "detach" in site.name for site in scope.events.calls)
-    return called or any(isinstance(expr, n.Attr) and expr.attr in severing for expr in scope.every())
+    return called or any(expr.attr in severing for expr in scope.of_type(n.Attr))

@@ -43,6 +43,17 @@ class NothingTrims:
 
 
 @dataclass(frozen=True, slots=True)
+class NobodyEmpties:
+    """Nobody deletes what an attribute holds."""
+
+    holder: str
+
+    def settle(self, project: Project) -> Answer:
+        """Refuted where something does, be it in another file and by the attribute's name alone."""
+        return REFUTED if any(bound.how == "del" for _, bound in project.bounds(self.holder)) else holds()
+
+
+@dataclass(frozen=True, slots=True)
 class MadeSomewhere:
     """A base class, in another file, makes the container."""
 

@@ -84,6 +84,19 @@ class NoTrainingReached:
 
 
 @dataclass(frozen=True, slots=True)
+class CalleeOnlyRuns:
+    """The function that is called here, which hands back a module's output, does not train by itself."""
+
+    caller: FunctionId
+    name: str
+
+    def settle(self, project: Project) -> Answer:
+        """Refuted where a function of this name that the caller may mean reaches a training operation."""
+        targets = [t for t, _ in project.callees.get(self.caller, ()) if t[1].rpartition(".")[2] == self.name]
+        return REFUTED if any(project.trains(target) for target in targets) else holds()
+
+
+@dataclass(frozen=True, slots=True)
 class HelpersKeepGrad:
     """The context managers around the call do not switch gradients off."""
 

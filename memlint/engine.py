@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from memlint import registry, suppress
+from memlint import notebook, registry, suppress
 from memlint.config import Settings, all_rules, nearest
 from memlint.facts import FileFacts
 from memlint.facts.demands import Demand
 from memlint.facts.scopes import module_name
 from memlint.facts.summary import Summary, summarize
 from memlint.project import Project
-from memlint.rule import Evidence, Finding, Place, Proposal, Reason, Rule, Severity, Spot, Tier, Verdict
-from memlint.source import Source, Unreadable
+from memlint.rule import Cell, Evidence, Finding, Place, Proposal, Reason, Rule, Severity, Spot, Tier, Verdict
+from memlint.source import Source, Unreadable, opened
 from memlint.taught import BOUNDED, Unknown
 
 
@@ -28,6 +28,7 @@ class FileError:
     line: int | None
     column: int | None
     message: str
+    cell: Cell | None = field(default=None, compare=False)
 
 
 @dataclass(slots=True)
@@ -36,6 +37,7 @@ class Report:
 
     texts: the decoded text of each file that has findings.
     unknown_names: one line for each name in the configuration that means nothing in the checked files.
+    notebooks: those that have findings.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -43,6 +45,7 @@ class Report:
     checked: int = 0
     texts: dict[str, str] = field(default_factory=dict)
     unknown_names: list[str] = field(default_factory=list)
+    notebooks: dict[str, notebook.Notebook] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,9 @@ def check(
     gc_was_on = gc.isenabled()
     gc.disable()
     try:
-        return _check(files, overlay or {}, progress)
+        report = _check(files, overlay or {}, progress)
+        _open_notebooks(report, [path for path, _ in files], overlay or {})
+        return report
     finally:
         if gc_was_on:
             gc.enable()
@@ -113,6 +118,40 @@ def _check(
         report.findings.extend(suppress.apply(found, report.texts[path], path, enabled, frozenset(all_rules())))
     report.findings.sort(key=lambda f: (f.place, f.rule))
     return report
+
+
+def _open_notebooks(report: Report, paths: Sequence[str], overlay: Mapping[str, bytes]) -> None:
+    """Say of places in notebooks which cell they are in, and which cells were left out because they do not parse."""
+    books: dict[str, notebook.Notebook] = {}
+    for path in paths:
+        if not path.endswith(notebook.SUFFIX):
+            continue
+        try:
+            books[path] = opened(_read(path, overlay))
+        except (OSError, Unreadable):
+            continue  # it has been said, or it is gone
+        broken = [] if suppress.skips_file(books[path].text) else books[path].broken
+        for number, error in broken:
+            line, column = error.line or 1, error.column or 1
+            at = books[path].file_line(number, line)
+            cell = Cell(number, line, column, line, column, at, at)
+            report.errors.append(FileError(path, line, column, f"this cell {error.message}", cell))
+    if not books:
+        return
+
+    def placed(place: Place) -> Place:
+        book = books.get(place.path)
+        return place if book is None else dataclasses.replace(place, cell=book.cell(place))
+
+    report.notebooks = {path: books[path] for path in report.texts if path in books}
+    report.findings = [
+        dataclasses.replace(
+            finding,
+            place=placed(finding.place),
+            evidence=tuple(Evidence(placed(step.place), step.message) for step in finding.evidence),
+        )
+        for finding in report.findings
+    ]
 
 
 def propose(

@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
         report = engine.check(files, overlay=overlay, progress=progress)
     errors = [*unusable, *report.errors]
     settings = dict(files)
-    fixes = Fixes(report.texts, settings)
+    fixes = Fixes(report.texts, settings, report.notebooks)
     layout = f"{layout} statistics" if arguments.statistics else layout
     screen.show(_rendered(layout, report, errors, fixes, screen.paint))
     for error in errors:

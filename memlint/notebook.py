@@ -16,7 +16,6 @@ import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from json.decoder import scanstring
 from typing import Any
 
 import libcst as cst
@@ -44,14 +43,17 @@ class NotebookError(Exception):
 
 @dataclass(slots=True)
 class _Source:
-    """A code cell's source. value: as JSON has it. start, end: where it stands in the file."""
+    """A code cell's source. value: as JSON has it. start, end: where it stands in the file.
+
+    text: the same as one string. code: what stands for it, None where it is left out.
+    """
 
     number: int
     value: Any
     start: int
     end: int
-    text: str = ""
-    included: bool = False
+    text: str
+    code: str | None = None
 
 
 class Notebook:
@@ -95,7 +97,7 @@ class Notebook:
                 if code[:1] not in (" ", "\t"):  # IPython takes indented cells
                     self.broken.append((source.number, error))
                 continue
-            source.included = True
+            source.code = code
             self._stand_ins += [(source.number, line) for line in stand_ins.values()]
             yield self._marker(source.number) + "\n"
             self._places.append((source.number, 0, 0))
@@ -189,10 +191,11 @@ class Notebook:
 
     def _parted(self, text: str) -> dict[int, str]:
         """The sources of the cells in a text, IPython's lines put back."""
-        included = [source for source in self._sources.values() if source.included]
+        included = [source for source in self._sources.values() if source.code is not None]
         markers = {self._marker(source.number): source.number for source in included}
         head: list[str] = []
         cells: dict[int, list[str]] = {}
+        codes: dict[int, list[str]] = {}
         tags = re.compile(rf"# {self._mark} line \d+$")
         found = 0
         number = 0
@@ -202,8 +205,10 @@ class Notebook:
                 number = markers[bare]
                 if number in cells or number != included[len(cells)].number:
                     raise NotebookError("the fix would move code between cells")
-                cells[number] = []
+                cells[number], codes[number] = [], []
                 continue
+            if number:
+                codes[number].append(line)
             if tags.search(bare):
                 stands_for = self._stand_ins[found] if found < len(self._stand_ins) else None
                 if stands_for is None or stands_for[0] != number or stands_for[1].code != bare:
@@ -213,6 +218,10 @@ class Notebook:
             (cells[number] if number else head).append(line)
         if len(cells) < len(included) or found < len(self._stand_ins):
             raise NotebookError("the fix would take away a cell, or a line that only IPython understands")
+        for number, code in codes.items():
+            old, new = self._sources[number].code or "", "".join(code)
+            if old.rstrip() != new.rstrip() and _shows(old) and not _shows(new):
+                raise NotebookError("the fix would take away what the cell shows below it")
         if any(line.strip() for line in head):
             self._put_first(head, cells)
         return {number: self._tidy("".join(code), self._sources[number].text) for number, code in cells.items()}
@@ -279,6 +288,8 @@ class Notebook:
 def parses(code: str) -> None:
     """Raise NotebookError for a cell that is no Python by itself."""
     try:
+        if "\0" in code:
+            raise ValueError
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             ast.parse(code)
@@ -294,6 +305,19 @@ def parses(code: str) -> None:
         cst.parse_module(code)
     except (cst.ParserSyntaxError, RecursionError):
         raise wrong from None
+
+
+def _shows(code: str) -> bool:
+    """Whether a cell ends in an expression, whose value the notebook then shows."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            body = ast.parse(code).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    last = body[-1].value if body and isinstance(body[-1], ast.Expr) else None
+    called = last.func.id if isinstance(last, ast.Call) and isinstance(last.func, ast.Name) else ""
+    return last is not None and called not in ("display", "print")
 
 
 # -- the file ----------------------------------------------------------------------------------------------------------
@@ -321,9 +345,9 @@ def _sources(file: str) -> list[_Source]:
         return []
     cells = {key: start for key, _, start, _ in _members(file, begin)}["cells"]
     found = []
-    for number, (cell, start) in enumerate(_elements(file, cells), 1):
+    for number, (cell, start, _) in enumerate(_elements(file, cells), 1):
         if isinstance(cell, dict) and cell.get("cell_type") == "code" and _is_python_cell(cell.get("metadata")):
-            span = {key: span for key, _, *span in _members(file, start)}.get("source")
+            span = {key: (first, last) for key, _, first, last in _members(file, start)}.get("source")
             value = cell.get("source")
             pieces = [value] if isinstance(value, str) else value
             if span is None or not (isinstance(pieces, list) and all(isinstance(piece, str) for piece in pieces)):
@@ -362,7 +386,7 @@ def _members(file: str, at: int) -> Iterator[tuple[str, Any, int, int]]:
     """Key, value, and where the value stands, of each member of an object that is known to be valid."""
     at = _blank(file, at + 1)
     while file[at] != "}":
-        key, at = scanstring(file, at + 1)
+        key, at = _decode(file, at)
         start = _blank(file, _blank(file, at) + 1)
         value, end = _decode(file, start)
         yield key, value, start, end
@@ -370,12 +394,12 @@ def _members(file: str, at: int) -> Iterator[tuple[str, Any, int, int]]:
         at = _blank(file, at + 1) if file[at] == "," else at
 
 
-def _elements(file: str, at: int) -> Iterator[tuple[Any, int]]:
-    """Each element of a list that is known to be valid, and where it begins."""
+def _elements(file: str, at: int) -> Iterator[tuple[Any, int, int]]:
+    """Each element of a list that is known to be valid, and where it stands."""
     at = _blank(file, at + 1)
     while file[at] != "]":
         value, end = _decode(file, at)
-        yield value, at
+        yield value, at, end
         at = _blank(file, end)
         at = _blank(file, at + 1) if file[at] == "," else at
 
@@ -385,8 +409,8 @@ def _strings(file: str, source: _Source) -> Iterator[tuple[str, int, int]]:
     if isinstance(source.value, str):
         yield source.value, source.start + 1, source.end - 1
         return
-    for value, start in _elements(file, source.start):
-        yield value, start + 1, scanstring(file, start + 1)[1] - 1
+    for value, start, end in _elements(file, source.start):
+        yield value, start + 1, end - 1
 
 
 def _with_ends(text: str) -> list[str]:

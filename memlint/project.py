@@ -36,10 +36,17 @@ ALIAS_CAP = 50
 class Project(Linked):
     """The linked summaries of all checked files."""
 
-    def __init__(self, summaries: Iterable[Summary], taught: Mapping[str, Taught] | None = None) -> None:
-        """taught: what the user has listed in the configuration, by path."""
+    def __init__(
+        self,
+        summaries: Iterable[Summary],
+        taught: Mapping[str, Taught] | None = None,
+        asked: Mapping[str, frozenset[str]] | None = None,
+    ) -> None:
+        """taught: what the user has listed in the configuration; asked: the rules selected by name. Both by path."""
         summaries = list(summaries)
         super().__init__(summaries)
+        self.asked = asked or {}
+        self.measures = any(function.probes for function in self.functions.values())
         self._bounds: dict[str, list[tuple[FunctionId, Bound]]] = defaultdict(list)
         self._made: dict[str, list[Made]] = defaultdict(list)
         self._moved: dict[str, list[Moved]] = defaultdict(list)

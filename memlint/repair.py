@@ -55,14 +55,21 @@ class RepairReport:
 
 
 def repair(
-    files: Sequence[tuple[str, Settings]], *, rules: frozenset[str] | None, unsafe: bool, check: Check
+    files: Sequence[tuple[str, Settings]],
+    *,
+    rules: frozenset[str] | None,
+    unsafe: bool,
+    check: Check,
+    suggested: bool = False,
 ) -> RepairReport:
     """Fix what can be fixed, round by round, until nothing is left to try. Writes nothing.
 
     rules: the rules to fix, None for all. unsafe: also apply fixes that change more than memory.
+    suggested: also apply those that are only ever shown; for a copy of the code, the command line has no such switch.
     An edit is kept only if its finding is gone and nothing new was found in the function that it changed.
     """
-    return _Repair(files, rules, unsafe, check).run()
+    allowed = {Safety.SAFE: True, Safety.UNSAFE: unsafe, Safety.SUGGESTED: suggested}
+    return _Repair(files, rules, allowed, check).run()
 
 
 def write(report: RepairReport) -> list[FileError]:
@@ -140,12 +147,16 @@ class _Attempt:
 
 class _Repair:
     def __init__(
-        self, files: Sequence[tuple[str, Settings]], rules: frozenset[str] | None, unsafe: bool, check: Check
+        self,
+        files: Sequence[tuple[str, Settings]],
+        rules: frozenset[str] | None,
+        allowed: Mapping[Safety, bool],
+        check: Check,
     ) -> None:
         self.files = files
         self.settings = dict(files)
         self.fixers = {name: f for name, f in registry.fixers().items() if rules is None or name in rules}
-        self.unsafe = unsafe
+        self.allowed = allowed
         self.check = check
         self.drafts: dict[str, _Draft | None] = {}
         self.failed: dict[_Key, str] = {}
@@ -235,7 +246,7 @@ class _Repair:
             except Refuse as reason:
                 attempt.refused.append((finding, str(reason)))
                 continue
-            if change.safety is Safety.SUGGESTED or (change.safety is Safety.UNSAFE and not self.unsafe):
+            if not self.allowed[change.safety]:
                 attempt.withheld.append(finding)
                 continue
             touched = {_region(tree.line_of(node), tree.functions) for node in change.changes}

@@ -256,8 +256,11 @@ def nearest_rows(points: Tensor, grid: Tensor, *, budget_bytes: int = 64 << 20) 
 
     So the first of several equally near rows wins, and a NaN distance counts as the nearest, as it does for argmin. The
     distances are those of the loop bit for bit on a CPU; a GPU may order the sum over D by the shape of the call, which
-    can matter only between rows whose distances differ by a rounding. `torch.cdist` is not used: above 25 rows it
-    multiplies matrices, which picks wrong rows far from the origin.
+    can matter only between rows whose distances differ by a rounding. No matrices are multiplied, as `torch.cdist` does
+    above 25 rows: that picks wrong rows far from the origin.
+
+    On a CPU the loop's own distances are only computed where rounding could decide. A grid of all combinations of its
+    axes' coordinates (`torch.cartesian_prod`, `torch.meshgrid(..., indexing="ij")`) is recognised: it takes O(N) then.
 
     Extra memory, beyond the result, stays within `budget_bytes`: points, and the grid where it is large, are taken in
     chunks. The floor is one point against two rows. No graph is kept: an index has no gradient.
@@ -277,9 +280,100 @@ def nearest_rows(points: Tensor, grid: Tensor, *, budget_bytes: int = 64 << 20) 
         raise TypeError(f"need a floating point dtype, got {points.dtype} and {grid.dtype}")
 
     points, grid = points.detach(), grid.detach()
+    if points.device.type == "cpu" and dtype in (torch.float32, torch.float64) and grid.shape[0] > 1:
+        # Fast where the nearest row is clear; rows so near to one another that rounding may decide take the long way.
+        index = _clearly_nearest(points.to(dtype), grid.to(dtype), budget)
+        open_ = (index < 0).nonzero().squeeze(1)
+        if len(open_):
+            index[open_] = _nearest_by_norm(points[open_], grid, dtype, min(budget, _CPU_CHUNK_BYTES))
+        return index
+    return _nearest_by_norm(points, grid, dtype, budget)
+
+
+def _clearly_nearest(points: Tensor, grid: Tensor, budget: int) -> Tensor:
+    """The nearest row of each point; -1 where another one is as near but for rounding, or a number is not finite."""
+    import torch  # type: ignore[import-not-found,unused-ignore]
+
+    (count, width), (total, _) = points.shape, grid.shape
+    index = torch.full((count,), -1)
+    if not grid.isfinite().all():
+        return index
+    # What the sums of squares of both ways may be wrong by, with room.
+    slack = 8 * (width + 8) * torch.finfo(points.dtype).eps
+    size = points.element_size()
+    axes = _axes(grid) if total * (width * size + 24) * 2 <= budget else None
+    per_point = 96 + 8 * size * (width + 1) if axes else 48 + 3 * size * total
+    batch = min(budget, _CPU_CHUNK_BYTES) // per_point
+    for start in range(0, count if batch else 0, max(batch, 1)):
+        chunk = points[start : start + batch]
+        found = _on_lattice(chunk, axes, slack) if axes else _by_distance(chunk, grid, slack)
+        index[start : start + batch] = found
+    return index
+
+
+def _by_distance(points: Tensor, grid: Tensor, slack: float) -> Tensor:
+    import torch  # type: ignore[import-not-found,unused-ignore]
+
+    # Without matrix products: these are wrong far from the origin.
+    distances = torch.cdist(points, grid, compute_mode="donot_use_mm_for_euclid_dist")
+    (best, second), (index, _) = (part.unbind(1) for part in distances.topk(2, largest=False))
+    return index.where(second > best * (1 + slack) + torch.finfo(points.dtype).tiny ** 0.4, -1)
+
+
+def _on_lattice(points: Tensor, axes: list[Tensor], slack: float) -> Tensor:
+    """Axis by axis: the nearest coordinate of each makes up the nearest row."""
+    import torch  # type: ignore[import-not-found,unused-ignore]
+
+    index = torch.zeros(len(points), dtype=torch.int64)
+    square = torch.zeros_like(points[:, 0])
+    # How much larger the square of the distance becomes at the next best coordinate, on the axis where that is least.
+    gap, scale = torch.full_like(square, math.inf), torch.zeros_like(square)
+    for column, axis in zip(points.unbind(1), axes, strict=True):
+        column = column.contiguous()
+        last = len(axis) - 1
+        place = torch.searchsorted(axis, column).clamp(max=last)
+        below = (place - 1).clamp(min=0)
+        place = below.where(column - axis[below] < axis[place] - column, place)
+        near = (column - axis[place]).square()
+        square += near
+        for other in (place - 1, place + 1):
+            inside = (other >= 0) & (other <= last)
+            further = (column - axis[other.clamp(0, last)]).square()
+            more = (further - near).where(inside, math.inf)
+            scale = torch.maximum(scale, further.where(inside & (more <= gap), 0))
+            gap = torch.minimum(gap, more)
+        index = index * len(axis) + place
+    clear = gap > slack * (square + scale) + torch.finfo(points.dtype).tiny ** 0.8
+    return index.where(clear, -1)
+
+
+def _axes(grid: Tensor) -> list[Tensor] | None:
+    """The coordinates of each axis where the rows are all of their combinations, the last axis first; else None."""
+    import torch  # type: ignore[import-not-found,unused-ignore]
+
+    axes: list[Tensor] = []
+    rows = 1
+    for column in grid.unbind(1):
+        axes.append(torch.unique(column))
+        rows *= len(axes[-1])
+        if rows > len(grid):
+            return None
+    shape = [len(axis) for axis in axes]
+    if rows < len(grid) or not axes:
+        return None
+    for number, (column, axis) in enumerate(zip(grid.unbind(1), axes, strict=True)):
+        view = [1] * len(axes)
+        view[number] = -1
+        if not torch.equal(column.reshape(shape), axis.reshape(view).expand(shape)):
+            return None
+    return axes
+
+
+def _nearest_by_norm(points: Tensor, grid: Tensor, dtype: Any, budget: int) -> Tensor:
+    """By the very distances of the loop, chunk by chunk."""
+    import torch  # type: ignore[import-not-found,unused-ignore]
+
     (count, width), total = points.shape, grid.shape[0]
-    if points.device.type == "cpu":
-        budget = min(budget, _CPU_CHUNK_BYTES)
     size = torch.empty((), dtype=dtype).element_size()
     if size < 4:
         size += 4  # room for norm to widen half precision to float32, as autocast may ask of it

@@ -70,10 +70,12 @@ class Project:
         self.after_read()
         return report
 
-    def repair(self, *, rules: frozenset[str] | None = None, unsafe: bool = True) -> RepairReport:
+    def repair(
+        self, *, rules: frozenset[str] | None = None, unsafe: bool = True, suggested: bool = False
+    ) -> RepairReport:
         paths = sorted(path.name for path in self.folder.glob("*.py"))
         files: Any = [(path, self) for path in paths]
-        return repair.repair(files, rules=rules, unsafe=unsafe, check=self.check)
+        return repair.repair(files, rules=rules, unsafe=unsafe, check=self.check, suggested=suggested)
 
     def read(self, name: str) -> str:
         return (self.folder / f"{name}.py").read_bytes().decode()
@@ -249,6 +251,8 @@ def test_a_suggestion_is_never_written(project: Project, monkeypatch: pytest.Mon
     report = project.put(a="x = gpu(a)\n").repair()
     assert report.changed == {}
     assert [f.rule for f in report.withheld] == ["snapshots-to-cpu"]
+    report = project.repair(suggested=True)
+    assert [new for _, new in report.changed.values()] == [b"x = better\n"]
 
 
 def test_only_the_rules_that_are_asked_for(project: Project) -> None:

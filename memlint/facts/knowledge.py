@@ -42,6 +42,11 @@ TENSOR_METHODS = names(
 )
 # Methods of a tensor that give a tensor without dimensions when called without arguments.
 REDUCING = names("sum mean max min norm prod std var median any all logsumexp nansum nanmean")
+# Of a tensor without dimensions they make another one.
+POINTWISE = names(
+    "pow square sqrt rsqrt exp log log2 log10 log1p expm1 abs neg reciprocal sigmoid tanh relu clamp nan_to_num clone "
+    "contiguous float double half bfloat16 add sub mul div"
+)
 # Results that share the storage of what they were taken from.
 VIEWS = names("view reshape narrow select squeeze unsqueeze transpose permute t expand chunk split unbind flatten")
 # Methods that hand a tensor on as it is, or say something about it: no computation on its device.

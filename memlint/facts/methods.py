@@ -271,8 +271,9 @@ class Methods(Library):
         if method in k.LIMITING:
             return tensor.but(sums=v.NO_IDS)
         still_sum = method in ("clone", "view", "reshape", "squeeze", "unsqueeze", "contiguous", "float", "double")
+        alike = receiver.zero_d and method in k.POINTWISE and all(a.zero_d or a.kind == v.NUMBER for a in args)
         return tensor.but(
-            zero_d=method in k.REDUCING and not args and not keywords,
+            zero_d=alike or method in k.REDUCING and not args and not keywords,
             sums=receiver.sums if still_sum else v.NO_IDS,
             const=None,
         )

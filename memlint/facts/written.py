@@ -88,8 +88,10 @@ def _writes(facts: FileFacts, scope: Scope, site: CallSite) -> bool:
 
 def _write_sites(saver: Scope) -> Iterator[CallSite]:
     """The calls in a saver that write: known ones, and methods of other objects that are called like one."""
+    own = saver.owner.methods if saver.owner is not None else {}
     for site in saver.events.calls:
-        if site.path in WRITERS or not site.path and not site.on_self and site.name.rpartition(".")[2] in _WRITING:
+        name = site.name.rpartition(".")[2]
+        if site.path in WRITERS or not site.path and name in _WRITING and not (site.on_self and name in own):
             yield site
 
 

@@ -23,13 +23,13 @@ class Run:
     program: dict[str, Any]
 
 
-def run(file: Path) -> Run:
-    """Run `run()` of a file from the beginning."""
+def run(file: Path, **sizes: Any) -> Run:
+    """Run `run(**sizes)` of a file from the beginning."""
     gc.collect()
     before = mx.get_active_memory()
     mx.reset_peak_memory()
     program = runpy.run_path(str(file), run_name="memlint_case")
-    results, kept = program["run"]()
+    results, kept = program["run"](**sizes)
     gc.collect()
     held = mx.get_active_memory() - before
     del kept

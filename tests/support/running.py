@@ -30,6 +30,7 @@ class Run:
     results: Any
     held: Held
     peak: int
+    peak_on_accelerator: int
     operations: int
     used_accelerator: bool
 
@@ -49,13 +50,14 @@ def load(file: Path) -> ModuleType:
     return module
 
 
-def run(file: Path, *, accelerator: str) -> Run:
-    """Run `run()` of a file from the beginning, with `cuda` standing for `accelerator`: cpu or meta."""
+def run(file: Path, *, accelerator: str, **sizes: Any) -> Run:
+    """Run `run(**sizes)` of a file from the beginning, with `cuda` standing for `accelerator`: cpu or meta."""
     with forgetting_project(file.parent), Accelerator(accelerator) as device, Meter() as meter:
         torch.manual_seed(0)
         module = load(file)
-        results, kept = module.run()
-    return Run(module, results, held(kept), meter.peak, meter.operations, device.used)
+        results, kept = module.run(**sizes)
+    peaks = (meter.peak, meter.peak_on_accelerator)
+    return Run(module, results, held(kept), *peaks, meter.operations, device.used)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from memlint.conditions.meant import OWNER, WHICH
 from memlint.facts.events import Callee
-from memlint.facts.limits import Limits, never
+from memlint.facts.limits import Limits, Number, never
 from memlint.facts.summary import FunctionId
 from memlint.project import REFUTED, Project, holds
 from memlint.rule import Answer, Reason, Verdict
@@ -39,7 +39,7 @@ class OnlyLimited:
 
     function: FunctionId
     parameter: str
-    tests: tuple[tuple[str, float], ...]
+    tests: tuple[tuple[str, Number], ...]
 
     def settle(self, project: Project) -> Answer:
         """Refuted by one caller that passes anything else."""

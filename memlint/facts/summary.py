@@ -15,7 +15,7 @@ from memlint.facts.ends import parameter_ends
 from memlint.facts.events import ENDLESS, ITEMS, OFF, RANGE, REPEATING, WHILE, Callee, CallSite, Draw, Shrink
 from memlint.facts.flags import declared
 from memlint.facts.kept import kept_parameters
-from memlint.facts.limits import in_numbers
+from memlint.facts.limits import Number, in_numbers
 from memlint.facts.probes import idle_imports, probes
 from memlint.facts.records import layout
 from memlint.facts.ticking import reached
@@ -39,7 +39,7 @@ class Argument:
     frozen: bool = False
     of: str = ""
     made_here: bool = False
-    limits: tuple[float | None, float | None] | None = None
+    limits: tuple[Number | None, Number | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,7 +376,7 @@ _SWITCH_NAMES = frozenset(path.rpartition(".")[2] for path in _SWITCHES)
 
 @functools.lru_cache(maxsize=4096)
 def _argument(kind: str, holder: str, attached: bool, frozen: bool, of: str, made_here: bool,
-              limits: tuple[float | None, float | None] | None) -> Argument:  # fmt: skip
+              limits: tuple[Number | None, Number | None] | None) -> Argument:  # fmt: skip
     return Argument(kind, holder, attached, frozen, of, made_here, limits)  # most are the same few
 
 

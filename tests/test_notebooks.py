@@ -200,6 +200,15 @@ def test_a_cell_that_does_not_parse_is_named_and_the_others_are_checked(run: Run
     assert run("fix", *ONLY).out.startswith("fixed  a.ipynb:cell 5:7:5: ")
 
 
+def test_the_cache_says_the_same(run: Run, write: Write) -> None:
+    write("a.ipynb", text(*LEAKY, "def f(:"))
+    results = [run("check", *ONLY, *more) for more in (["--no-cache"], [], [])]
+    assert "a.ipynb:cell 5:7:5: " in results[0].out
+    assert "a.ipynb:cell 7:1:" in results[0].err
+    assert results[1:] == results[:1] * 2
+    assert Path(".memlint_cache").is_dir()
+
+
 def test_a_text_that_looks_like_a_mark_is_the_users() -> None:
     data = text("x = 1\npass  # %%nb cell 2\npass  # %%nb line 1", "!ls").encode()
     book = Notebook(data)

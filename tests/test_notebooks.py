@@ -192,7 +192,7 @@ def test_notebooks_in_other_languages_are_passed_over(run: Run, write: Write, la
 
 
 def test_a_cell_that_does_not_parse_is_named_and_the_others_are_checked(run: Run, write: Write) -> None:
-    write("a.ipynb", text(*LEAKY, "x = 1\ndef f(:\n", "    indented = 1"))
+    write("a.ipynb", text(*LEAKY, "x = 1\ndef f(:\n", "\n    indented = 1"))
     result = run("check", *ONLY)
     assert result.out.startswith("a.ipynb:cell 5:7:5: ")
     assert result.err.startswith("memlint: error: a.ipynb:cell 7:2:")

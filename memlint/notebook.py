@@ -94,7 +94,7 @@ class Notebook:
             try:
                 parses(code)
             except NotebookError as error:
-                if code[:1] not in (" ", "\t"):  # IPython takes indented cells
+                if code.lstrip("\r\n")[:1] not in (" ", "\t"):  # IPython takes indented cells
                     self.broken.append((source.number, error))
                 continue
             source.code = code

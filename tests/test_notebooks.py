@@ -192,12 +192,21 @@ def test_notebooks_in_other_languages_are_passed_over(run: Run, write: Write, la
 
 
 def test_a_cell_that_does_not_parse_is_named_and_the_others_are_checked(run: Run, write: Write) -> None:
-    write("a.ipynb", text(*LEAKY, "x = 1\ndef f(:\n", "    indented = 1"))
+    write("a.ipynb", text(*LEAKY, "x = 1\ndef f(:\n", "\n    indented = 1"))
     result = run("check", *ONLY)
     assert result.out.startswith("a.ipynb:cell 5:7:5: ")
     assert result.err.startswith("memlint: error: a.ipynb:cell 7:2:")
     assert ": this cell does not parse: invalid syntax\nFound 1 problem" in result.err
     assert run("fix", *ONLY).out.startswith("fixed  a.ipynb:cell 5:7:5: ")
+
+
+def test_the_cache_says_the_same(run: Run, write: Write) -> None:
+    write("a.ipynb", text(*LEAKY, "def f(:"))
+    results = [run("check", *ONLY, *more) for more in (["--no-cache"], [], [])]
+    assert "a.ipynb:cell 5:7:5: " in results[0].out
+    assert "a.ipynb:cell 7:1:" in results[0].err
+    assert results[1:] == results[:1] * 2
+    assert Path(".memlint_cache").is_dir()
 
 
 def test_a_text_that_looks_like_a_mark_is_the_users() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from memlint.config import ConfigError, display_path
-from memlint.rule import Finding
+from memlint.rule import Finding, Place
 from memlint.statements import Statements
 
 _HUNK = re.compile(rb"@@ -\d+(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
@@ -35,15 +35,22 @@ class Changes:
         text = texts.get(place.path, "")
         if place.path in self.lines:
             statement = Statements(text).at(place.line)
-            if self._hit(place.path, statement.first, max(statement.last, place.end_line)):
+            # In a notebook, lines of the file are known of the place alone.
+            shift = _line_of(place) - place.line
+            if self._hit(place.path, statement.first + shift, max(statement.last, place.end_line) + shift):
                 return True
             if _LONE_RETURN.search(text):  # where git counts other lines than Python does
                 return True
-        return any(self._hit(step.place.path, step.place.line, step.place.line) for step in finding.evidence)
+        return any(self._hit(step.place.path, *[_line_of(step.place)] * 2) for step in finding.evidence)
 
     def _hit(self, path: str, first: int, last: int) -> bool:
         lines = self.lines.get(path, [])
         return lines is None or any(begin <= last and first <= end for begin, end in lines)
+
+
+def _line_of(place: Place) -> int:
+    """A place's line in its file."""
+    return place.line if place.cell is None else place.cell.file_line
 
 
 def since(revision: str, paths: Iterable[str]) -> Changes:

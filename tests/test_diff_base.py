@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -143,6 +145,33 @@ def test_any_line_of_a_statement_counts_and_no_line_beside_it(run: Run, write: W
     assert since(run) == []
     write("a.py", long.replace("        self.state = torch.tanh(self.state + 0.1)\n", ""))
     assert since(run) == []  # lines that are only taken away
+
+
+def test_in_a_notebook_lines_of_the_file_count(run: Run, write: Write, commit: Commit) -> None:
+    def notebook(*cells: str, said: str = "1") -> str:
+        made: list[dict[str, Any]] = [
+            {
+                "cell_type": "code",
+                "execution_count": None,
+                "id": f"c{number}",
+                "metadata": {},
+                "outputs": [{"name": "stdout", "output_type": "stream", "text": [said]}],
+                "source": cell.splitlines(keepends=True),
+            }
+            for number, cell in enumerate(cells)
+        ]
+        return json.dumps({"cells": made, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}, indent=1)
+
+    write("a.ipynb", notebook("x = 1\n", LEAKY))
+    commit()
+    assert since(run) == []
+    write("a.ipynb", notebook("x = 1\ny = 2\n", LEAKY, said="2"))
+    assert since(run) == []
+    write("a.ipynb", notebook("x = 1\ny = 2\n", LEAKY.replace("clone", "detach")))
+    assert since(run) == ["a.ipynb:cell 2"]
+    run("check", "--write-baseline", "known.json")
+    write("a.ipynb", notebook("x = 1\n", "y = 3", LEAKY.replace("clone", "detach")))
+    assert run("check", "--baseline", "known.json", "-q") == Result(0, "", "")
 
 
 def test_the_base_is_where_the_branches_parted(run: Run, write: Write, git: Git, commit: Commit) -> None:

@@ -211,7 +211,9 @@ def module_name(path: str, packages: frozenset[str]) -> tuple[str, bool]:
     packages: the folders (posix paths) that hold an `__init__.py`.
     """
     pure = PurePosixPath(path)
-    parts = [] if pure.stem == "__init__" else [pure.stem]
+    # A notebook is imported by nobody: the module of the same name is another one.
+    name = pure.name if pure.suffix == ".ipynb" else pure.stem
+    parts = [] if pure.stem == "__init__" else [name]
     folder = pure.parent
     while str(folder) in packages and folder.name:
         parts.insert(0, folder.name)

@@ -50,7 +50,7 @@ def _filled(fact: MadePerItem, tree: Tree) -> Edit:
         inside[tree.at(span, cst.Subscript)] = tree.expression(new)
     made = [tree.line(f"{name} = {tensor}.tolist()") for tensor, name in lists.items()]
     made[0] = made[0].with_changes(leading_lines=getattr(loop, "leading_lines", ()))
-    changed = loop.visit(_Swap(inside)).with_changes(leading_lines=())  # type: ignore[union-attr]
+    changed = tree.replaced(loop, inside).with_changes(leading_lines=())
     return Edit({loop: cst.FlattenSentinel([*made, changed, *copies.values()])}, Safety.UNSAFE, modules=("torch",))
 
 
@@ -66,15 +66,3 @@ def _gathered(fact: MadePerItem, tree: Tree, gathering: cst.Call, call: cst.Call
     if tree.text_of(gathering.func).endswith("cat"):
         new = cst.Call(cst.Attribute(new, cst.Name("flatten")))
     return Edit({gathering: new}, Safety.UNSAFE)
-
-
-class _Swap(cst.CSTTransformer):
-    def __init__(self, changes: Mapping[cst.CSTNode, cst.CSTNode]) -> None:
-        super().__init__()
-        self.changes = changes
-
-    def on_visit(self, node: cst.CSTNode) -> bool:
-        return node not in self.changes
-
-    def on_leave(self, original_node: cst.CSTNode, updated_node: Any) -> Any:
-        return self.changes.get(original_node, updated_node)

@@ -52,10 +52,10 @@ def fix(fact: StepWrite, tree: Tree, options: Mapping[str, Any]) -> Edit:
         raise Refuse("the loop does something else with the same file")
     lines = [line.with_changes(body=[cst.Expr(_write(name, text))]) for line, text in texts]
     lines[0] = lines[0].with_changes(leading_lines=(*block.leading_lines, *lines[0].leading_lines))
-    swapped = loop.visit(_Swap(block, cst.FlattenSentinel(lines)))
+    swapped = tree.replaced(loop, {block: cst.FlattenSentinel(lines)})
     source = f"with {tree.helper('BufferedWriter', loop)}({tree.text_of(path)}) as {name}:\n    pass"
     around = cst.ensure_type(cst.parse_statement(source, tree.module.config_for_parsing), cst.With)
-    body = cst.IndentedBlock([swapped.with_changes(leading_lines=())])  # type: ignore[union-attr]
+    body = cst.IndentedBlock([swapped.with_changes(leading_lines=())])
     new = around.with_changes(body=body, leading_lines=getattr(loop, "leading_lines", ()))
     return Edit({loop: new}, Safety.UNSAFE, helpers=("BufferedWriter",))
 
@@ -98,15 +98,3 @@ def _ends_a_line(text: cst.BaseExpression, tree: Tree) -> bool:
         return False
     prefix = (text.prefix if isinstance(text, cst.SimpleString) else text.start).lower()
     return not {"r", "b"} & {*prefix} and tree.text_of(text).endswith(_ENDINGS)
-
-
-class _Swap(cst.CSTTransformer):
-    def __init__(self, old: cst.CSTNode, new: Any) -> None:
-        super().__init__()
-        self.old, self.new = old, new
-
-    def on_visit(self, node: cst.CSTNode) -> bool:
-        return node is not self.old
-
-    def on_leave(self, original_node: cst.CSTNode, updated_node: Any) -> Any:
-        return self.new if original_node is self.old else updated_node

@@ -50,7 +50,7 @@ def fix(fact: ReadsPerItem, tree: Tree, options: Mapping[str, Any]) -> Edit:
         assign = made[number].body[0].with_changes(value=value)
         made[number] = made[number].with_changes(body=[assign])
     made[0] = made[0].with_changes(leading_lines=above)
-    changed = statement.visit(_Swap(inside)).with_changes(leading_lines=())  # type: ignore[union-attr]
+    changed = tree.replaced(statement, inside).with_changes(leading_lines=())
     return Edit({statement: cst.FlattenSentinel([*made, changed])}, safety)
 
 
@@ -66,15 +66,3 @@ def _stem(selection: str) -> str:
     """`x_list` for `x`, `self.x` and `x[:, 0]`."""
     words = [word for word in selection.partition("[")[0].split(".") if word.isidentifier()]
     return f"{words[-1].lstrip('_') or 'number'}_list" if words else "number_list"
-
-
-class _Swap(cst.CSTTransformer):
-    def __init__(self, changes: Mapping[cst.CSTNode, cst.CSTNode]) -> None:
-        super().__init__()
-        self.changes = changes
-
-    def on_visit(self, node: cst.CSTNode) -> bool:
-        return node not in self.changes
-
-    def on_leave(self, original_node: cst.CSTNode, updated_node: Any) -> Any:
-        return self.changes.get(original_node, updated_node)

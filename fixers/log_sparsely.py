@@ -37,10 +37,10 @@ def fix(fact: FrequentMessage, tree: Tree, options: Mapping[str, Any]) -> Edit:
     if name is None:
         raise Refuse("all names for the object that counts are taken")
     made = tree.line(f"{name} = {tree.helper('every', above)}({number})")
-    swapped = above.visit(_Swap(_behind(lines, f"{name}()", tree)))
+    swapped = tree.replaced(above, _behind(lines, f"{name}()", tree))
     made = made.with_changes(leading_lines=getattr(above, "leading_lines", ()))
     left = [] if fact.loop is not None else [cst.EmptyLine(indent=False), cst.EmptyLine(indent=False)]
-    new = [made, swapped.with_changes(leading_lines=left)]  # type: ignore[union-attr]
+    new = [made, swapped.with_changes(leading_lines=left)]
     return Edit({above: cst.FlattenSentinel(new)}, Safety.UNSAFE, helpers=("every",))
 
 
@@ -50,15 +50,3 @@ def _behind(lines: list[cst.BaseStatement], test: str, tree: Tree) -> dict[cst.C
     body = [first.with_changes(leading_lines=()), *rest]
     choice = cst.If(tree.expression(test), cst.IndentedBlock(body), leading_lines=getattr(first, "leading_lines", ()))
     return {first: choice, **{line: cst.RemoveFromParent() for line in rest}}
-
-
-class _Swap(cst.CSTTransformer):
-    def __init__(self, changes: Mapping[cst.CSTNode, Any]) -> None:
-        super().__init__()
-        self.changes = changes
-
-    def on_visit(self, node: cst.CSTNode) -> bool:
-        return node not in self.changes
-
-    def on_leave(self, original_node: cst.CSTNode, updated_node: Any) -> Any:
-        return self.changes.get(original_node, updated_node)

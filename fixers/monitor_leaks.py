@@ -64,19 +64,7 @@ def _free(name: str, loop: cst.BaseStatement, tree: Tree) -> str:
 
 
 def _before(loop: cst.BaseStatement, made: str, changes: Mapping[cst.CSTNode, Any], tree: Tree, helper: str) -> Edit:
-    swapped = loop.visit(_Swap(changes))
+    swapped = tree.replaced(loop, changes)
     above = getattr(loop, "leading_lines", ())
-    new = [tree.line(made).with_changes(leading_lines=above), swapped.with_changes(leading_lines=())]  # type: ignore[union-attr]
+    new = [tree.line(made).with_changes(leading_lines=above), swapped.with_changes(leading_lines=())]
     return Edit({loop: cst.FlattenSentinel(new)}, Safety.UNSAFE, helpers=(helper,))
-
-
-class _Swap(cst.CSTTransformer):
-    def __init__(self, changes: Mapping[cst.CSTNode, Any]) -> None:
-        super().__init__()
-        self.changes = changes
-
-    def on_visit(self, node: cst.CSTNode) -> bool:
-        return node not in self.changes
-
-    def on_leave(self, original_node: cst.CSTNode, updated_node: Any) -> Any:
-        return self.changes.get(original_node, updated_node)

@@ -54,9 +54,9 @@ def fix(fact: CacheCleared, tree: Tree, options: Mapping[str, Any]) -> Edit:
             changes[_alone(line, tree) or line] = cst.RemoveFromParent()
     if len(changes) != len(lines):
         raise Refuse("the calls stand in one branch of their own")
-    swapped = loop.visit(_Swap(changes))
+    swapped = tree.replaced(loop, changes)
     above = getattr(loop, "leading_lines", ())
-    new = [made.with_changes(leading_lines=above), swapped.with_changes(leading_lines=())]  # type: ignore[union-attr]
+    new = [made.with_changes(leading_lines=above), swapped.with_changes(leading_lines=())]
     return Edit({loop: cst.FlattenSentinel(new)}, Safety.UNSAFE, helpers=("Cleanup",))
 
 
@@ -67,15 +67,3 @@ def _alone(line: cst.CSTNode, tree: Tree) -> cst.If | None:
         return None
     around = tree.parent(block)
     return around if isinstance(around, cst.If) and around.orelse is None and not tree.comments(around) else None
-
-
-class _Swap(cst.CSTTransformer):
-    def __init__(self, changes: Mapping[cst.CSTNode, Any]) -> None:
-        super().__init__()
-        self.changes = changes
-
-    def on_visit(self, node: cst.CSTNode) -> bool:
-        return node not in self.changes
-
-    def on_leave(self, original_node: cst.CSTNode, updated_node: Any) -> Any:
-        return self.changes.get(original_node, updated_node)

@@ -16,7 +16,7 @@ from memlint import imports
 from memlint.fixer import Edit, Fixer, Refuse, Safety
 from memlint.notebook import Notebook, NotebookError
 from memlint.rule import Finding, Tier
-from memlint.tree import Tree, compiles, lines, parse
+from memlint.tree import Swap, Tree, compiles, lines, parse
 
 __all__ = ["Cure", "Refusal", "TextEdit", "Tree", "apply", "cure", "hunks", "propose"]
 
@@ -87,7 +87,7 @@ def apply(tree: Tree, edits: Sequence[Edit]) -> str:
     needs = {tree.names.helper(name, node) for edit in edits for name in edit.helpers for node in edit.changes}
     needs |= {tree.names.plain(name, node) for edit in edits for name in edit.modules for node in edit.changes}
     tops = {tree.top(node) for node in changes}
-    swap = _Swap(changes)
+    swap = Swap(changes)
     try:
         # Only the statements of the module that change are walked: LibCST builds what it walks anew.
         body: list[Any] = []
@@ -103,20 +103,6 @@ def apply(tree: Tree, edits: Sequence[Edit]) -> str:
     if tree.compiles and not compiles(text):
         raise Refuse("the new code would not compile")
     return text
-
-
-class _Swap(cst.CSTTransformer):
-    """Replaces nodes by identity; does not look inside what it replaces."""
-
-    def __init__(self, changes: Mapping[cst.CSTNode, Any]) -> None:
-        super().__init__()
-        self.left = dict(changes)
-
-    def on_visit(self, node: cst.CSTNode) -> bool:
-        return node not in self.left
-
-    def on_leave(self, original_node: cst.CSTNode, updated_node: Any) -> Any:
-        return self.left.pop(original_node, updated_node)
 
 
 def hunks(old: str, new: str) -> tuple[TextEdit, ...]:

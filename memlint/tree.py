@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import io
 import warnings
-from collections.abc import Container, Iterator
-from typing import TypeVar
+from collections.abc import Container, Iterator, Mapping
+from typing import Any, TypeVar
 
 import libcst as cst
 
@@ -178,6 +178,11 @@ class Tree:
         except cst.ParserSyntaxError:
             raise Refuse(f"`{source}` can't be used in the new code") from None
 
+    @staticmethod
+    def replaced(node: cst.CSTNode, changes: Mapping[cst.CSTNode, Any]) -> Any:
+        """A node with some of the nodes inside it replaced."""
+        return node.visit(Swap(changes))
+
     def line(self, source: str) -> cst.SimpleStatementLine:
         """A new line of code from source text. Raises Refuse where it is no simple statement."""
         try:
@@ -224,6 +229,20 @@ class Tree:
     def _parts_words(self, node: cst.BaseExpression) -> bool:
         """Whether a node's parentheses stand directly at a word, as in `return(x)`."""
         return any(char.isalnum() or char == "_" for char in self._layout.characters_around(node))
+
+
+class Swap(cst.CSTTransformer):
+    """Replaces nodes by identity; does not look inside what it replaces. left: those that it has not come upon."""
+
+    def __init__(self, changes: Mapping[cst.CSTNode, Any]) -> None:
+        super().__init__()
+        self.left = dict(changes)
+
+    def on_visit(self, node: cst.CSTNode) -> bool:
+        return node not in self.left
+
+    def on_leave(self, original_node: cst.CSTNode, updated_node: Any) -> Any:
+        return self.left.pop(original_node, updated_node)
 
 
 _COMMA = cst.Comma(whitespace_after=cst.SimpleWhitespace(" "))

@@ -264,14 +264,7 @@ def _needs(test: n.Expr, name: str) -> bool:
 
 def _is_rebound(scope: Scope, name: str) -> bool:
     for stmt in scope.statements():
-        targets = (
-            stmt.targets
-            if isinstance(stmt, n.Assign)
-            else [stmt.target]
-            if isinstance(stmt, (n.Augment, n.For))
-            else []
-        )
-        if any(name in n.mentioned(target) for target in targets if not isinstance(target, n.Attr)):
+        if any(name in n.mentioned(target) for target in n.targets(stmt) if not isinstance(target, n.Attr)):
             return True
     return False
 

@@ -370,6 +370,11 @@ _DIRECTLY: dict[type, Callable[[Any], list[Expr]]] = {
 }
 
 
+def targets(stmt: Stmt) -> list[Expr]:
+    """What an assignment, in any form, or the head of a loop binds."""
+    return stmt.targets if isinstance(stmt, Assign) else [stmt.target] if isinstance(stmt, (Augment, For)) else []
+
+
 def children(expr: Expr) -> list[Expr]:
     """The expressions directly inside an expression, in source order."""
     inside = _INSIDE.get(type(expr))

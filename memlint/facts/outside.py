@@ -155,17 +155,7 @@ def _across_functions(facts: FileFacts, scope: Scope, checks: list[RangeCheck]) 
 
 
 def _rebinds(scope: Scope, name: str) -> bool:
-    for stmt in scope.statements():
-        targets = (
-            stmt.targets
-            if isinstance(stmt, n.Assign)
-            else [stmt.target]
-            if isinstance(stmt, (n.Augment, n.For))
-            else []
-        )
-        if any(name in n.target_names(target) for target in targets):
-            return True
-    return False
+    return any(name in n.target_names(target) for stmt in scope.statements() for target in n.targets(stmt))
 
 
 def _given(facts: FileFacts, scope: Scope, parameter: str) -> Iterator[tuple[Scope, Value | None]]:

@@ -228,7 +228,7 @@ def _of_outer(facts: FileFacts, scope: Scope, region: list[n.Stmt], loops: list[
         return f"whether `{first}` comes with a graph that the caller uses again"
     if first in scope.local_names:
         # Carried over the back edge, or made before the loop: only what is cut there has no graph to come back to.
-        carried = any(first in _names(t) for s in n.statements(region) for t in _targets(s))
+        carried = any(first in _names(t) for s in n.statements(region) for t in n.targets(s))
         cut = not carried and not _Trace(facts, scope, scope.body, None).env.get(first, frozenset({first}))
         return "" if cut else None
     outer = [s.env[first] for s in scope.around() if s is not scope and first in s.env]
@@ -252,10 +252,6 @@ def _of_loop(facts: FileFacts, scope: Scope, head: n.For, found: Retained) -> st
     if value is not None and value.kind in v.CONTAINERS and value.grad != v.DETACHED and not given:
         return None  # a list that this function has filled, with what it may
     return ""
-
-
-def _targets(stmt: n.Stmt) -> list[n.Expr]:
-    return stmt.targets if isinstance(stmt, n.Assign) else [stmt.target] if isinstance(stmt, (n.Augment, n.For)) else []
 
 
 def _sets(scope: Scope, attr: str) -> bool:

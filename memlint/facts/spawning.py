@@ -215,17 +215,7 @@ def _counted_before(facts: FileFacts, scope: Scope, loop: Loop, name: str) -> tu
 
 
 def _bound_in(body: list[n.Stmt], name: str) -> bool:
-    for stmt in n.statements(body):
-        targets = (
-            stmt.targets
-            if isinstance(stmt, n.Assign)
-            else [stmt.target]
-            if isinstance(stmt, (n.Augment, n.For))
-            else []
-        )
-        if any(name in n.mentioned(target) for target in targets):
-            return True
-    return False
+    return any(name in n.mentioned(target) for stmt in n.statements(body) for target in n.targets(stmt))
 
 
 def _is_empty(node: object) -> bool:

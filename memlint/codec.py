@@ -18,7 +18,6 @@ from memlint.facts.summary import Summary
 from memlint.proposals import FileResult
 from memlint.rule import Evidence, Place, Proposal, Severity
 
-
 FACTS = (defects, itemwise, tick_defects)
 """The modules of the facts that rules hand to fixers."""
 

@@ -1,7 +1,7 @@
 """What one file contributes, as bytes and back. Reading runs nothing: it fills the known classes, or refuses.
 
 The format is MessagePack by the classes' own type hints. Facts and conditions, which rules choose freely, stand beside
-the name of their class, which must be one of `FACTS` or `memlint.conditions`.
+the name of their class, which must be one of `memlint.facts.defects` or `memlint.conditions`.
 """
 
 from __future__ import annotations
@@ -13,13 +13,10 @@ from typing import Any
 import msgspec
 
 from memlint import conditions
-from memlint.facts import defects, itemwise, tick_defects
+from memlint.facts import defects
 from memlint.facts.summary import Summary
 from memlint.proposals import FileResult
 from memlint.rule import Evidence, Place, Proposal, Severity
-
-FACTS = (defects, itemwise, tick_defects)
-"""The modules of the facts that rules hand to fixers."""
 
 
 class Unfit(ValueError):
@@ -94,8 +91,7 @@ def decode_places(data: bytes) -> _Places:
 def classes() -> dict[str, type]:
     """The classes that facts and conditions may be of, by name."""
     chosen = [getattr(conditions, name) for name in conditions.__all__]
-    for module in FACTS:
-        chosen += [cls for cls in vars(module).values() if isinstance(cls, type) and dataclasses.is_dataclass(cls)]
+    chosen += [cls for cls in vars(defects).values() if isinstance(cls, type) and dataclasses.is_dataclass(cls)]
     return {cls.__name__: cls for cls in chosen}
 
 

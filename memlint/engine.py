@@ -109,7 +109,8 @@ def _check(
             report.texts[path] = text
     settings_of = dict(files)
     taught = {path: settings.taught for path, settings in files}
-    project = Project([result.summary for result in results], taught)
+    asked = {path: settings.by_name() for path, settings in files}
+    project = Project([result.summary for result in results], taught, asked)
     report.unknown_names = [_unknown(name, settings_of[name.path]) for name in project.lessons.unknown]
     judged = [judge(proposal, project) for result in results for proposal in result.proposals]
     by_path: dict[str, list[Finding]] = {path: [] for path in report.texts}

@@ -25,7 +25,7 @@ ORDER = [
     {"memlint"},  # the version, and where the package lies
     {"memlint.runtime", "memlint.rule", "memlint.fixer"},  # the helpers, and the words that all others speak
     {"memlint.positions"},
-    {"memlint.source", "memlint.suppress", "memlint.page"},
+    {"memlint.source", "memlint.suppress", "memlint.page", "memlint.statements"},
     {"memlint.facts"},
     {"memlint.taught", "memlint.layout", "memlint.linking"},
     {"memlint.project"},
@@ -41,6 +41,7 @@ ORDER = [
     {"memlint.known"},
     {"memlint.discover", "memlint.engine"},
     {"memlint.disk"},
+    {"memlint.baseline", "memlint.changes"},
     {"memlint.repair"},
     {"memlint.report"},
     {"memlint.cli"},

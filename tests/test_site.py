@@ -145,7 +145,7 @@ def test_every_key_is_explained_with_its_default() -> None:
     rows = dict(re.findall(r"^\| `([\w-]+)` \| (.*?) \|", text, re.MULTILINE))
     assert tuple(rows) == config.KEYS
     settings = config.Settings()
-    for key in ("extend-select", "ignore", "fixable", "unfixable", "exclude", "strict", "runtime"):
+    for key in ("extend-select", "ignore", "fixable", "unfixable", "exclude", "strict", "baseline", "runtime"):
         default = getattr(settings, key.replace("-", "_"))
         shown = tomllib.loads(f"x = {rows[key].strip('`')}")["x"]
         assert shown == (list(default) if isinstance(default, tuple) else default)

@@ -74,6 +74,8 @@ def main() -> None:
     print(f"{len(files)} files, cache {size / 1e6:.1f} MB, largest process with one worker {peak / 1024:.0f} MB")
     print(f"CPU: cold {full:.2f} s, warm {unchanged:.2f} s ({unchanged / full:.3f} of cold)")
     print(f"CPU: after an edit of one file {edit:.2f} s ({edit / full:.3f} of cold)")
+    cpus = [min(run[0] for run in runs) for runs in (one, two)]
+    print(f"CPU: one process {cpus[0]:.2f} s, two together {cpus[1]:.2f} s ({cpus[1] / cpus[0]:.2f} of one)")
     print(f"elapsed: one process {walls[0]:.2f} s, two {walls[1]:.2f} s (one takes {walls[0] / walls[1]:.2f} of two)")
 
 

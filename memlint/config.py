@@ -270,7 +270,9 @@ def read(path: str, folder: str) -> Layer | None:
         document = tomllib.loads(data.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise ConfigError(f"{shown}: not UTF-8: {error.reason} at byte {error.start}") from None
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        raise ConfigError(f"{shown}: not valid TOML: nested too deeply") from None
+    except ValueError as error:  # a number with too many digits is no error of TOML's own
         raise ConfigError(f"{shown}: not valid TOML: {' '.join(str(error).split())}") from None
     tool = document.get("tool")
     table = tool.get("memlint") if isinstance(tool, dict) else None

@@ -85,7 +85,7 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     check = commands.add_parser(
         "check",
         help="find memory defects",
-        description="Find memory defects in Python files.",
+        description="Find memory defects in Python files and notebooks.",
         parents=[paths, selection, settings, speed, cache, output],
         allow_abbrev=False,
     )

@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     narrowing.apply(report)
     errors = [*unusable, *report.errors]
     settings = dict(files)
-    fixes = Fixes(report.texts, settings)
+    fixes = Fixes(report.texts, settings, report.notebooks)
     layout = f"{layout} statistics" if arguments.statistics else layout
     screen.show(_rendered(layout, report, errors, fixes, screen.paint))
     for error in errors:

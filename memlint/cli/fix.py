@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         if not arguments.quiet:
             screen.show(f"fixed  {concise.headline(finding, screen.paint)}\n" for finding in outcome.fixed)
-        screen.show(_left(left, outcome, Fixes(rest.texts, settings), screen.paint))
+        screen.show(_left(left, outcome, Fixes(rest.texts, settings, rest.notebooks), screen.paint))
     for error in errors:
         screen.remark(summary.error_line(error, screen.paint_remarks))
     if not arguments.quiet:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 def error_line(error: FileError, paint: Painter) -> str:
     """The line for a file or path that could not be checked."""
-    where = ":".join(str(part) for part in (error.path, error.line, error.column) if part is not None)
+    cell = None if error.cell is None else f"cell {error.cell.number}"
+    where = ":".join(str(part) for part in (error.path, cell, error.line, error.column) if part is not None)
     return f"{paint('memlint: error:', 'error')} {lines.printable(where)}: {lines.one_line(error.message)}\n"
 
 

@@ -159,11 +159,9 @@ def versions() -> str:
     source = hashlib.blake2b()
     here = Path(__file__).parent
     rules = here / "rules" if (here / "rules").is_dir() else here.parent / "rules"
-    for folder in (here, here / "facts", here / "conditions", rules):
-        for name in sorted(os.listdir(folder)) if folder.is_dir() else ():
-            if name.endswith(".py"):
-                source.update(name.encode())
-                source.update((folder / name).read_bytes())
+    for file in sorted({*here.rglob("*.py"), *rules.glob("*.py")}):
+        source.update(file.name.encode())
+        source.update(file.read_bytes())
     python = sys.implementation.cache_tag, sys.version_info[:3]
     return repr((__version__, source.hexdigest(), python, metadata.version("libcst"), metadata.version("msgspec")))
 

@@ -8,14 +8,15 @@ import io
 import re
 import tokenize
 import warnings
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
-
-import libcst as cst
-from libcst._nodes.internal import CodegenState
+from typing import TYPE_CHECKING, Any
 
 from memlint import notebook
 from memlint.rule import Place
+
+if TYPE_CHECKING:
+    import libcst as cst
+
+    from memlint.positions import Code
 
 MAX_BYTES = 20_000_000
 MAX_DEPTH = 500
@@ -76,14 +77,16 @@ class Source:
         self.text, self.encoding, self.bom = read(path, data)
         if _depth(self.text) > MAX_DEPTH:
             raise Unreadable("is nested too deeply to be parsed")
+        import libcst as cst  # here, because a run that finds all in the cache should not wait for it
+
         try:
             self.tree = cst.parse_module(self.text)
         except cst.ParserSyntaxError as error:
             raise _syntax_error(error) from None
         except RecursionError:
             raise Unreadable("is nested too deeply to be parsed") from None
-        self._whole: _Code | None = None
-        self._parts: dict[int, _Code] = {}
+        self._whole: Code | None = None
+        self._parts: dict[int, Code] = {}
 
     def place(self, node: Any, function: Any = None, at: tuple[int, int] = (0, 0)) -> Place:
         """Where a node stands, its own parentheses included, the comments and blank lines around it not.
@@ -94,7 +97,9 @@ class Source:
         if code is None and function is not None:
             code = self._parts.get(id(function)) or self._parts.setdefault(id(function), self._part(function, at))
         if code is None:
-            code = self._whole = _Code(self._generated(self.tree))
+            from memlint.positions import Code, generated
+
+            code = self._whole = Code(generated(self.tree, self.tree))
         first, last = code.spans[id(node)]
         last = min(last, len(code.tokens))  # the generator takes back the newline after the last line
         while first < last and _is_blank(code.tokens[first]):
@@ -105,21 +110,14 @@ class Source:
         end_line, end_column = code.starts[last]
         return Place(self.path, line, column, end_line, end_column)
 
-    def _part(self, function: Any, at: tuple[int, int]) -> _Code:
-        state = self._generated(function, " " * (at[1] - 1))
-        code = _Code(state)
+    def _part(self, function: Any, at: tuple[int, int]) -> Code:
+        from memlint.positions import Code, generated
+
+        state = generated(self.tree, function, " " * (at[1] - 1))
+        code = Code(state)
         shift = at[0] - code.starts[state.head][0]
         code.starts = [(line + shift, column) for line, column in code.starts]
         return code
-
-    def _generated(self, node: cst.CSTNode, indent: str = "") -> _Recorder:
-        # LibCST's own position provider copies the tree and visits every node twice; generating the code once and
-        # noting at which token each node begins and ends costs a fifth of a parse.
-        state = _Recorder(default_indent=self.tree.default_indent, default_newline=self.tree.default_newline)
-        if indent:
-            state.increase_indent(indent)
-        node._codegen(state)
-        return state
 
     def defs(self) -> list[tuple[str, int, int]]:
         """Name, line and column of each `def`, in source order; none where this Python can't read the file."""
@@ -143,24 +141,6 @@ class Source:
 
 
 _WITHOUT_DEFS = (ast.Expr, ast.Assign, ast.Return, ast.AugAssign, ast.AnnAssign, ast.Import, ast.ImportFrom)
-
-
-class _Code:
-    """Generated code: its tokens, where each begins, and the first and one past the last token of each node."""
-
-    def __init__(self, state: _Recorder) -> None:
-        self.spans, self.tokens = state.spans, state.tokens
-        self.starts: list[tuple[int, int]] = []
-        line = column = 1
-        for token in state.tokens:
-            self.starts.append((line, column))
-            newlines = token.count("\n") or token.count("\r")
-            if newlines:
-                line += newlines
-                column = len(token) - max(token.rfind("\n"), token.rfind("\r"))
-            else:
-                column += len(token)
-        self.starts.append((line, column))
 
 
 def _is_blank(token: str) -> bool:
@@ -188,27 +168,3 @@ def _syntax_error(error: cst.ParserSyntaxError) -> Unreadable:
         return Unreadable("does not parse: invalid syntax", error.raw_line, column + 1)
     reason = " ".join(error.message.replace("tokenizer error:", "").split()) or "invalid syntax"
     return Unreadable(f"does not parse: {reason}", error.raw_line, error.raw_column + 1)
-
-
-_NOTHING = nullcontext()
-
-
-class _Recorder(CodegenState):
-    """Notes for each node the first and one past the last token of its code."""
-
-    def __init__(self, default_indent: str, default_newline: str) -> None:
-        super().__init__(default_indent=default_indent, default_newline=default_newline)
-        self.spans: dict[int, tuple[int, int]] = {}
-        self.head = -1  # the token that a function begins with, after its decorators
-        self._open: list[int] = []
-
-    def record_syntactic_position(self, node: cst.CSTNode, **ends: object) -> AbstractContextManager[None]:  # type: ignore[override]
-        if self.head < 0 and isinstance(node, cst.FunctionDef):
-            self.head = len(self.tokens)
-        return _NOTHING  # not asked for: LibCST would make a generator for every node
-
-    def before_codegen(self, node: cst.CSTNode) -> None:
-        self._open.append(len(self.tokens))
-
-    def after_codegen(self, node: cst.CSTNode) -> None:
-        self.spans[id(node)] = (self._open.pop(), len(self.tokens))

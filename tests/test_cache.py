@@ -214,12 +214,14 @@ def test_another_version_of_memlint_reads_nothing(
 
 def test_the_version_is_also_that_of_the_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "rules").mkdir()
+    (tmp_path / "facts" / "deep").mkdir(parents=True)
     monkeypatch.setattr(caching, "__file__", str(tmp_path / "cache.py"))
     seen = set()
-    for text in ("a = 1\n", "a = 2\n"):
-        (tmp_path / "rules" / "a_rule.py").write_text(text, encoding="utf-8")
-        seen.add(caching.versions.__wrapped__())
-    assert len(seen) == 2
+    for name in ("rules/a_rule.py", "facts/deep/a_fact.py"):
+        for text in ("a = 1\n", "a = 2\n"):
+            (tmp_path / name).write_text(text, encoding="utf-8")
+            seen.add(caching.versions.__wrapped__())
+    assert len(seen) == 4
 
 
 def test_skipped_and_unreadable_files_stay_so(project: Path) -> None:

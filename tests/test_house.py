@@ -24,6 +24,7 @@ LONGEST_FILE = 500
 ORDER = [
     {"memlint"},  # the version, and where the package lies
     {"memlint.runtime", "memlint.rule", "memlint.fixer"},  # the helpers, and the words that all others speak
+    {"memlint.positions"},
     {"memlint.magics"},
     {"memlint.notebook"},
     {"memlint.source", "memlint.suppress", "memlint.page", "memlint.statements"},

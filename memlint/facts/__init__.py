@@ -11,7 +11,6 @@ from memlint.facts import nodes as n
 from memlint.facts.annotations import meaning
 from memlint.facts.demands import Demand
 from memlint.facts.flow import Flow
-from memlint.facts.lower import lower
 from memlint.facts.reads import reads
 from memlint.facts.scopes import Class_, Names, Scope, collect, learn_hints, module_name
 from memlint.facts.values import Value
@@ -32,6 +31,10 @@ class FileFacts:
         self.source = source
         self.demands = demands
         self.path = source.path
+        from memlint.facts.lower import (
+            lower,  # here: it needs LibCST, for which a run with a warm cache should not wait
+        )
+
         body = lower(source.tree)
         self.names = Names(*module_name(source.path, packages))
         self.attributes: set[str] = set()  # all that is read of any object, by name

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import libcst as cst
-
 from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts import values as v
-from memlint.facts.lower import expr
 from memlint.facts.values import Value
 
 if TYPE_CHECKING:
@@ -81,6 +78,10 @@ def meaning(note: n.Expr, file: FileFacts) -> Meaning:
 def _quoted(text: str, file: FileFacts) -> Meaning:
     if text.replace(".", "").isidentifier():
         return _named(text, file)
+    import libcst as cst
+
+    from memlint.facts.lower import expr
+
     try:
         return meaning(expr(cst.parse_expression(text)), file)
     except (cst.ParserSyntaxError, RecursionError):

@@ -9,7 +9,6 @@ from memlint.facts import Class_, FileFacts, Scope
 from memlint.facts import nodes as n
 from memlint.facts import values as v
 from memlint.facts.events import STRUCTURE, Growth
-from memlint.facts.lower import expr as lowered
 
 CACHES = frozenset({"functools.lru_cache", "functools.cache"})
 UNBOUNDED = "unbounded"
@@ -94,6 +93,8 @@ def _cache(
     notes = {name: facts.of_annotation(node.annotations[name]) for name in params if name in node.annotations}
     tensor = next((name for name in params if notes.get(name, {}).get("kind") == v.TENSOR), "")
     unknown = tuple(name for name in params if name not in node.annotations and name not in node.defaults)
+    from memlint.facts.lower import expr as lowered  # here: it needs LibCST
+
     returned = getattr(node.ref, "returns", None)
     result = facts.of_annotation(lowered(returned.annotation)) if returned is not None else {}
     gives = result.get("kind") == v.TENSOR or scope.returns.kind == v.TENSOR
@@ -106,6 +107,8 @@ def lasting(cls: Class_) -> bool:
     """Whether the objects of a class last as long as the program anyway, or are handed out again and again."""
     if any(base.startswith(_LASTING_BASES) for base in cls.bases) or "__new__" in cls.methods:
         return True
+    from memlint.facts.lower import expr as lowered
+
     return any(
         argument.keyword is not None
         and argument.keyword.value == "metaclass"

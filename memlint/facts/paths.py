@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import libcst as cst
+from typing import TYPE_CHECKING
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
+
+if TYPE_CHECKING:
+    import libcst as cst
 
 Template = tuple[tuple[bool, str], ...]
 """A path in parts: (True, literal text) or (False, source of what is put in)."""
@@ -37,6 +40,8 @@ def last_part(one: Template) -> Template:
 
 def template(facts: FileFacts, scope: Scope, expr: n.Expr, depth: int = 4) -> Template | None:
     """What a path is put together from; None where that can't be told."""
+    import libcst as cst  # here and below: a run that finds all in the cache should not wait for it
+
     if isinstance(expr, n.Const) and isinstance(expr.value, str):
         return ((True, expr.value),)
     if isinstance(expr, n.Text) and isinstance(expr.ref, cst.FormattedString):
@@ -61,6 +66,8 @@ def template(facts: FileFacts, scope: Scope, expr: n.Expr, depth: int = 4) -> Te
 
 
 def _formatted(facts: FileFacts, node: cst.FormattedString) -> Template:
+    import libcst as cst
+
     parts: list[tuple[bool, str]] = []
     for part in node.parts:
         if isinstance(part, cst.FormattedStringText):

@@ -51,15 +51,14 @@ class Class_:
         """Whether it has a forward, and asks itself for what only the unseen base of a module can give."""
         if "forward" not in self.methods or not self.has_base_elsewhere(file_classes):
             return False
-        missing = k.MODULE_METHODS - self.methods.keys()
-        return any(
-            isinstance(expr, n.Call)
-            and isinstance(expr.func, n.Attr)
-            and expr.func.attr in missing
-            and n.dotted(expr.func.value) == method.self_name != ""
-            for method in self.methods.values()
-            for expr in method.every()
-        )
+        asked = {
+            n.dotted(e.func)
+            for m in self.methods.values()
+            if m.self_name == "self"
+            for e in m.every()
+            if isinstance(e, n.Call)
+        }
+        return any(f"self.{name}" in asked for name in k.MODULE_METHODS - self.methods.keys())
 
     def attribute(self, name: str, file_classes: dict[str, Class_], seen: frozenset[str] = frozenset()) -> Value:
         """What is stored under `self.name`, here or in a base class of this file."""

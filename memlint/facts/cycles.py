@@ -183,7 +183,7 @@ def _is_method(scope: Scope, value: n.Attr) -> bool:
 
 def _closes_over(facts: FileFacts, scope: Scope, inner: Scope) -> bool:
     """Whether a function inside a method, or one inside it, reads the method's object."""
-    if scope.self_name in inner.params:
+    if scope.self_name in inner.params or scope.self_name in inner.local_names:  # `self = weak()` is another name
         return False
     if any(_mentions(facts, scope, e) for s in inner.statements() for e in n.expressions(s)):
         return True

@@ -352,8 +352,8 @@ def _grad_of(left: Value, right: Value) -> str:
     if v.ATTACHED in (left.grad, right.grad):
         return v.ATTACHED
     for side, other in ((left, right), (right, left)):
-        # A setting of the object beside a detached value: a number, as far as anybody writes such things.
-        plain = other.kind == v.NUMBER or other.kind == v.UNKNOWN and other.holder.startswith("class:")
+        # A setting of an object beside a detached value: a number, as far as anybody writes such things.
+        plain = other.kind == v.NUMBER or other.kind == v.UNKNOWN and other.holder.startswith(("class:", "attr:"))
         if side.grad == v.DETACHED and (plain or other.grad == v.DETACHED):
             return v.DETACHED
     return ""

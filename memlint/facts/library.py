@@ -72,6 +72,10 @@ class Library(Recorder):
             return Value(v.MODULE, frozen=plain, zero_d=last.endswith("Loss"))
         if path.startswith("torch."):
             return self._torch(expr, path, last, args, keywords, graph)
+        if path.startswith("math."):  # takes numbers: a tensor that is given is read back
+            self.use(graph, "consumed", expr, f"{last}()")
+            self.draw(drawn_by(args, keywords), "host", expr)
+            return Value(v.NUMBER)
         if path.startswith(k.ARRAY_PACKAGES):
             self.use(graph, "consumed", expr, last)
             self.draw(drawn_by(args, keywords), "host", expr)

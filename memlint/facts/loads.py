@@ -110,10 +110,23 @@ def _judge(facts: FileFacts, scope: Scope, site: CallSite, uses: Uses, mapped: s
     named = bool(_PATHS.search(facts.text(path)) or isinstance(path, n.Const) and _FILES.search(str(path.value)))
     resaved = next((u for u in found if u.how == "passed" and u.name == "save" and not u.through), None)
     hint = mapping or resaved
+    if hint is None and named and (note := _said_to_hold_tensors(facts, uses, node)) is not None:
+        return Loaded(
+            scope, node, keeps, [(note, "a dict of tensors, as its annotation says")], "whether the file holds weights"
+        )
     if hint is None or not named or hint is mapping and _of_records(hint, uses):
         return None
     what = "read as a dict of tensors" if mapping else "saved again"
     return Loaded(scope, node, keeps, [(hint.node, what)], "whether the file holds weights")
+
+
+def _said_to_hold_tensors(facts: FileFacts, uses: Uses, node: n.Call) -> n.Expr | None:
+    """The annotation of what a load is bound to, where it says `dict[str, Tensor]`."""
+    stmt = uses.statement(node)
+    if not (isinstance(stmt, n.Assign) and stmt.value is node and stmt.annotation is not None):
+        return None
+    item = facts.of_annotation(stmt.annotation).get("item")
+    return stmt.annotation if isinstance(item, v.Value) and item.kind == v.TENSOR else None
 
 
 def loads_weights(use: Usage) -> bool:

@@ -35,9 +35,10 @@ class Class_:
     attributes: dict[str, Value] = field(default_factory=dict)
     hints: dict[str, Value] = field(default_factory=dict)
     given: dict[str, str] = field(default_factory=dict)
+    _speaks: bool | None = None
 
     def is_module(self, file_classes: dict[str, Class_], seen: frozenset[str] = frozenset()) -> bool:
-        """Whether it derives from a module class that is known or in this file."""
+        """Whether it derives from a module class that is known or in this file, or from an unseen one and shows it."""
         for base in self.bases:
             if base in k.MODULE_BASES or base.startswith("torch.nn.") and base not in k.NOT_MODULE_PATHS:
                 return True
@@ -45,7 +46,22 @@ class Class_:
             if other is not None and other is not self and other.name not in seen:
                 if other.is_module(file_classes, seen | {self.name}):
                     return True
-        return False
+        if self._speaks is None:
+            self._speaks = self._speaks_as_module(file_classes)
+        return self._speaks
+
+    def _speaks_as_module(self, file_classes: dict[str, Class_]) -> bool:
+        """Whether it has a forward, and asks itself for what only the unseen base of a module can give."""
+        if "forward" not in self.methods or not self.has_base_elsewhere(file_classes):
+            return False
+        asked = {
+            n.dotted(e.func)
+            for m in self.methods.values()
+            if m.self_name == "self"
+            for e in m.every()
+            if isinstance(e, n.Call)
+        }
+        return any(f"self.{name}" in asked for name in k.MODULE_METHODS - self.methods.keys())
 
     def attribute(self, name: str, file_classes: dict[str, Class_], seen: frozenset[str] = frozenset()) -> Value:
         """What is stored under `self.name`, here or in a base class of this file."""

@@ -95,7 +95,7 @@ class Recorder:
     # -- containers ----------------------------------------------------------------------------------------------
 
     def grow(self, holder: str, how: str, node: Any, container: n.Expr, item: n.Expr | None, value: Value,
-             key: n.Expr | None = None) -> None:  # fmt: skip
+             key: n.Expr | None = None, *, bounded: bool = False) -> None:  # fmt: skip
         """A container becomes larger. A test of its own length, or of an interval, is a guard."""
         text = n.dotted(container) or n.root(container)
         heads = [loop.node.iter for loop in self.loops if isinstance(loop.node, n.For)]
@@ -103,7 +103,7 @@ class Recorder:
         guarded |= any(_measures(head, text) for head in heads)  # `for _ in range(len(x), wanted)`
         event: Growth = self._once(
             ("grow", id(node)),
-            lambda: Growth(holder, how, node, container, item, value, self.loops, self.mode, guarded, key),
+            lambda: Growth(holder, how, node, container, item, value, self.loops, self.mode, guarded, key, bounded),
             self.events.growths,
         )
         event.value = v.join(event.value, value)

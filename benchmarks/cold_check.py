@@ -38,7 +38,7 @@ def main() -> None:
     ask.add_argument("--repeat", type=int, default=3)
     arg = ask.parse_args()
     parse = [sys.executable, "-c", _PARSE, arg.path]
-    check = [sys.executable, "-m", "memlint", "check", "--isolated", "--exit-zero", arg.path]
+    check = [sys.executable, "-m", "memlint", "check", "--isolated", "--no-cache", "-j1", "--exit-zero", arg.path]
     times = [(cpu_seconds(parse), cpu_seconds(check)) for _ in range(arg.repeat)]
     bare, cold = (min(side) for side in zip(*times, strict=True))
     print(f"bare parse {bare:.2f} s, cold check {cold:.2f} s, ratio {cold / bare:.2f}")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import libcst as cst
 
-from memlint.facts.itemwise import MadePerItem
+from memlint.facts.defects import MadePerItem
 from memlint.fixer import Edit, Refuse, Safety, fixer
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import libcst as cst
 
-from memlint.facts.tick_defects import StepWrite
+from memlint.facts.defects import StepWrite
 from memlint.fixer import Edit, Refuse, Safety, fixer
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import libcst as cst
 
-from memlint.facts.tick_defects import OneTaken
+from memlint.facts.defects import OneTaken
 from memlint.fixer import Edit, Refuse, Safety, fixer
 
 if TYPE_CHECKING:

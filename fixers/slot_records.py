@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import libcst as cst
 
-from memlint.facts.tick_defects import RecordClass
+from memlint.facts.defects import RecordClass
 from memlint.fixer import Edit, Refuse, Safety, fixer
 
 if TYPE_CHECKING:

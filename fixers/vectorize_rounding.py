@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import libcst as cst
 
-from memlint.facts.defects import PerItemLoop
-from memlint.facts.itemwise import BroadcastSearch
+from memlint.facts.defects import BroadcastSearch, PerItemLoop
 from memlint.fixer import Edit, Refuse, Safety, fixer
 
 if TYPE_CHECKING:

@@ -133,6 +133,11 @@ class Settings:
         configured = Selection(self.select, self.extend_select, self.ignore).apply(default, rules)
         return self.command_line.apply(configured, rules)
 
+    def by_name(self) -> frozenset[str]:
+        """The names under which rules were selected, one by one."""
+        listed = (self.select, self.extend_select, self.command_line.select, self.command_line.extend_select)
+        return frozenset(name for names in listed for name in names or ()) - {ALL}
+
     def enabled(self, path: str) -> frozenset[str]:
         """The names of the rules that are on for this file."""
         names = self.selected()

@@ -1,33 +1,26 @@
-"""Propose, link, report: every file is parsed once, rules propose, the project settles the open conditions."""
+"""Ask, link, report: rules propose for each file that the cache does not know, the project settles what is open."""
 
 from __future__ import annotations
 
 import dataclasses
 import gc
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from memlint import registry, suppress
+from memlint.cache import Cache
 from memlint.config import Settings, all_rules, nearest
-from memlint.facts import FileFacts
-from memlint.facts.demands import Demand
 from memlint.facts.scopes import module_name
-from memlint.facts.summary import Summary, summarize
+from memlint.known import Known
 from memlint.project import Project
-from memlint.rule import Evidence, Finding, Place, Proposal, Reason, Rule, Severity, Spot, Tier, Verdict
-from memlint.source import Source, Unreadable
+from memlint.proposals import FileError, FileResult, Question, propose
+from memlint.rule import Evidence, Finding, Place, Proposal, Reason, Severity, Spot, Tier, Verdict
+from memlint.source import decode
 from memlint.taught import BOUNDED, Unknown
+from memlint.workers import Asked, Done, answers
 
-
-@dataclass(frozen=True, slots=True)
-class FileError:
-    """A file that could not be checked: one line for the user."""
-
-    path: str
-    line: int | None
-    column: int | None
-    message: str
+__all__ = ["FileError", "FileResult", "Report", "check", "judge", "propose"]
 
 
 @dataclass(slots=True)
@@ -45,68 +38,83 @@ class Report:
     unknown_names: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class FileResult:
-    """What one file contributes: a pure function of its bytes and the rules that are asked."""
-
-    summary: Summary
-    proposals: tuple[Proposal, ...]
-
-
 def check(
     files: Sequence[tuple[str, Settings]],
     *,
     overlay: Mapping[str, bytes] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    cache: Cache | None = None,
+    jobs: int = 1,
 ) -> Report:
     """Check files together, as one project.
 
     files: display paths with their settings. overlay: contents that replace the disk's, by display path.
-    progress: called with (files done, files in all).
+    progress: called with (files done, files in all). cache: where answers are kept from run to run.
+    jobs: how many processes may work at once.
     """
     # The trees are freed by reference counting; the collector would only walk them, and all summaries, again and again.
     gc_was_on = gc.isenabled()
     gc.disable()
     try:
-        return _check(files, overlay or {}, progress)
+        return _check(files, overlay or {}, progress or _silent, cache, jobs)
     finally:
         if gc_was_on:
             gc.enable()
 
 
+def _silent(done: int, total: int) -> None:
+    """No progress is shown."""
+
+
 def _check(
-    files: Sequence[tuple[str, Settings]], overlay: Mapping[str, bytes], progress: Callable[[int, int], None] | None
+    files: Sequence[tuple[str, Settings]],
+    overlay: Mapping[str, bytes],
+    progress: Callable[[int, int], None],
+    cache: Cache | None,
+    jobs: int,
 ) -> Report:
     packages = _packages([path for path, _ in files])
+    known = Known(cache, packages, overlay)
+    answered: dict[int, tuple[FileResult | FileError | None, str | None]] = {}
+    tasks = []
+
+    def take(done: Done) -> None:
+        shown = isinstance(done.answer, FileResult) and (done.answer.proposals or b"memlint:" in done.data)
+        answered[done.task.number] = (done.answer, decode(done.data)[0] if shown else None)
+        progress(len(answered), len(files))
+
+    for number, (path, question) in enumerate(_questions(files)):
+        seen = known.look_up(number, path, question)
+        if isinstance(seen, Done):
+            take(seen)
+        else:
+            tasks.append(seen)
+    if cache is not None and any(task.path not in overlay for task in tasks):
+        cache.prepare()
+    for done in answers(tasks, known.read, Asked(packages, cache), jobs):
+        take(done)
+    if cache is not None and tasks:
+        cache.trim()
     report = Report()
     results: list[FileResult] = []
-    for done, (path, settings) in enumerate(files):
-        try:
-            source = Source(path, _read(path, overlay))
-            if suppress.skips_file(source.text):
-                report.checked += 1
-                continue
-            enabled = settings.enabled(path)
-            rules = [rule for rule in registry.rules().values() if rule.name in enabled]
-            results.append(propose(source, rules, packages, settings.limits))
-            report.checked += 1
-            if results[-1].proposals or "memlint:" in source.text:
-                report.texts[path] = source.text
-        except Unreadable as error:
-            report.errors.append(FileError(path, error.line, error.column, error.message))
-        except OSError as error:
-            report.errors.append(FileError(path, None, None, f"can't be read: {error.strerror or error}"))
-        except RecursionError:
-            report.errors.append(FileError(path, None, None, "is nested too deeply to be analysed"))
-        if progress is not None:
-            progress(done + 1, len(files))
+    for number, (path, _) in enumerate(files):
+        result, text = answered[number]
+        if isinstance(result, FileError):
+            report.errors.append(result)
+            continue
+        report.checked += 1
+        if result is not None:
+            results.append(result)
+        if text is not None:
+            report.texts[path] = text
     settings_of = dict(files)
     taught = {path: settings.taught for path, settings in files}
-    project = Project([result.summary for result in results], taught)
+    asked = {path: settings.by_name() for path, settings in files}
+    project = Project([result.summary for result in results], taught, asked)
     report.unknown_names = [_unknown(name, settings_of[name.path]) for name in project.lessons.unknown]
     judged = [judge(proposal, project) for result in results for proposal in result.proposals]
     by_path: dict[str, list[Finding]] = {path: [] for path in report.texts}
-    for finding in _explained([pair for pair in judged if pair is not None], overlay, packages):
+    for finding in _explained([pair for pair in judged if pair is not None], known):
         by_path[finding.place.path].append(finding)
     for path, found in by_path.items():
         enabled = settings_of[path].enabled(path)
@@ -115,21 +123,15 @@ def _check(
     return report
 
 
-def propose(
-    source: Source, rules: Sequence[Rule], packages: frozenset[str], limits: tuple[Demand, ...] = ()
-) -> FileResult:
-    """Ask the rules about one file. limits: those that the user has declared for settings."""
-    facts = FileFacts(source, packages, limits)
-    try:
-        proposals = []
-        for rule in rules:
-            if rule.needs and not any(text in source.text for text in rule.needs):
-                continue
-            for proposal in rule.proposals(facts):
-                proposals.append(_named(proposal, rule.name))
-        return FileResult(summarize(facts), tuple(proposals))
-    finally:
-        facts.close()
+def _questions(files: Sequence[tuple[str, Settings]]) -> Iterator[tuple[str, Question]]:
+    """Each file with what it is asked."""
+    same: dict[int, Question] = {}
+    for path, settings in files:
+        if settings.per_file_ignores or id(settings) not in same:
+            enabled = settings.enabled(path)
+            rules = tuple(rule for rule in registry.rules() if rule in enabled)
+            same[id(settings)] = Question(rules, settings.limits)
+        yield path, same[id(settings)]
 
 
 _MEASURED = "measure the memory of a run: nothing in the source says it"
@@ -167,22 +169,15 @@ def judge(proposal: Proposal, project: Project) -> tuple[Finding, tuple[Reason, 
     return finding, tuple(reasons)
 
 
-def _explained(
-    judged: Sequence[tuple[Finding, tuple[Reason, ...]]], overlay: Mapping[str, bytes], packages: frozenset[str]
-) -> list[Finding]:
-    """The findings with the project's reasons placed: the few files that these stand in are read once more."""
+def _explained(judged: Sequence[tuple[Finding, tuple[Reason, ...]]], known: Known) -> list[Finding]:
+    """The findings with the project's reasons placed."""
     wanted: dict[str, set[Spot]] = {}
     for _, reasons in judged:
         for reason in reasons:
             wanted.setdefault(reason.spot.path, set()).add(reason.spot)
     places: dict[Spot, Place] = {}
     for path, spots in wanted.items():
-        try:
-            facts = FileFacts(Source(path, _read(path, overlay)), packages)
-            places.update((spot, facts.spot(spot)) for spot in spots)
-            facts.close()
-        except (OSError, Unreadable, IndexError):
-            continue  # changed or gone since it was checked: the finding stands, without this part of its reasons
+        places.update(known.places(path, spots))
     return [
         dataclasses.replace(
             finding,
@@ -199,18 +194,8 @@ def _unknown(found: Unknown, settings: Settings) -> str:
     return f'{where}"{found.key}": no {what} "{found.name}" in the checked files{nearest(found.name, found.choices)}'
 
 
-def _read(path: str, overlay: Mapping[str, bytes]) -> bytes:
-    return overlay[path] if path in overlay else Path(path).read_bytes()
-
-
 def _weight(severity: Severity) -> int:
     return [Severity.NOTE, Severity.WARNING, Severity.ERROR].index(severity)
-
-
-def _named(proposal: Proposal, rule: str) -> Proposal:
-    return Proposal(
-        proposal.message, proposal.place, proposal.fact, proposal.evidence, proposal.conditions, proposal.severity, rule
-    )
 
 
 def _packages(paths: Sequence[str]) -> frozenset[str]:

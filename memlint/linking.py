@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from memlint.facts import knowledge as k
+from memlint.facts.events import Callee
 from memlint.facts.scopes import MODULE_BODY
 from memlint.facts.summary import Argument, Call, ClassSummary, FunctionId, FunctionSummary, Summary
 
@@ -98,7 +99,7 @@ class Linked:
                 else:
                     self._connect(function.id, call, *self.resolve(call, function.id[0]))
         while given:
-            found = [(caller, call, self._on_given(caller, call)) for caller, call in given]
+            found = [(caller, call, self._on_given(call, caller[0])) for caller, call in given]
             for caller, call, targets in found:
                 self._connect(caller, call, targets, True)
             left = [(caller, call) for caller, call, targets in found if not targets]
@@ -115,9 +116,14 @@ class Linked:
             self.callees[function].append((target, caller))
             self._link_arguments(target, call)
 
-    def _on_given(self, function: FunctionId, call: Call) -> list[FunctionId]:
+    def meant(self, call: Callee, module: str) -> tuple[list[FunctionId], bool]:
+        """The functions that a call in this module may mean, once all calls are linked, and whether that is sure."""
+        found = self._on_given(call, module) if call.given and not call.path else []
+        return (found, True) if found else self.resolve(call, module)
+
+    def _on_given(self, call: Callee, module: str) -> list[FunctionId]:
         """The methods that a call on a parameter means, where all that is passed for it has a known class."""
-        classes = self._classes_given(function[0], call.given)
+        classes = self._classes_given(module, call.given)
         targets = [self._method_of(cls, call.name) for cls in sorted(classes or ())]
         return [f for found in targets for f in found] if all(targets) else []
 
@@ -181,7 +187,7 @@ class Linked:
         around = self.callers.get(function, [])
         return bool(around) and all(c.function[1] == MODULE_BODY and not c.call.loops for c in around)
 
-    def resolve(self, call: Call, near: str = "") -> tuple[list[FunctionId], bool]:
+    def resolve(self, call: Callee, near: str) -> tuple[list[FunctionId], bool]:
         """The functions that a call may mean, and whether that is sure. near: the module that the call stands in."""
         if call.path:
             return self._by_path(self._from(near, call.path)), True
@@ -244,7 +250,7 @@ class Linked:
     def _arguments(self, call: Call) -> list[tuple[int | str, Argument]]:
         return [*enumerate(call.args), *call.keywords]
 
-    def _parameter(self, target: FunctionId, call: Call, name: int | str) -> str:
+    def _parameter(self, target: FunctionId, call: Callee, name: int | str) -> str:
         params = self.functions[target].params
         if isinstance(name, str):
             return name if name in params else ""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from memlint.facts import frameworks
 from memlint.facts import values as v
 from memlint.facts.attributes import Attributes
-from memlint.facts.events import ON
+from memlint.facts.events import ON, Callee
 from memlint.facts.scopes import MODULE_BODY
 from memlint.facts.summary import (
     Bound,
@@ -36,10 +36,17 @@ ALIAS_CAP = 50
 class Project(Linked):
     """The linked summaries of all checked files."""
 
-    def __init__(self, summaries: Iterable[Summary], taught: Mapping[str, Taught] | None = None) -> None:
-        """taught: what the user has listed in the configuration, by path."""
+    def __init__(
+        self,
+        summaries: Iterable[Summary],
+        taught: Mapping[str, Taught] | None = None,
+        asked: Mapping[str, frozenset[str]] | None = None,
+    ) -> None:
+        """taught: what the user has listed in the configuration; asked: the rules selected by name. Both by path."""
         summaries = list(summaries)
         super().__init__(summaries)
+        self.asked = asked or {}
+        self.measures = any(function.probes for function in self.functions.values())
         self._bounds: dict[str, list[tuple[FunctionId, Bound]]] = defaultdict(list)
         self._made: dict[str, list[Made]] = defaultdict(list)
         self._moved: dict[str, list[Moved]] = defaultdict(list)
@@ -233,9 +240,9 @@ class Project(Linked):
         names = [*self.aliases(holder), *self.aliases(f"attr:{attribute}")]
         return [found for alias in names for found in self._drawn.get(alias, ())]
 
-    def keeps(self, call: Call, argument: int | str) -> tuple[FunctionId, Keeping] | None:
+    def keeps(self, call: Callee, module: str, argument: int | str) -> tuple[FunctionId, Keeping] | None:
         """The surely meant callee that keeps this argument beyond the call."""
-        targets, sure = self.resolve(call)
+        targets, sure = self.meant(call, module)
         for target in targets if sure else ():
             parameter = self._parameter(target, call, argument)
             for keeping in self.functions[target].keeps:
@@ -292,9 +299,9 @@ class Project(Linked):
         owner, _, attribute = holder.removeprefix("class:").partition(".")
         return [f"class:{name}.{attribute}" for name in self.family(owner)]
 
-    def demands(self, call: Call, argument: int | str) -> tuple[Range | None, bool]:
+    def demands(self, call: Callee, module: str, argument: int | str) -> tuple[Range | None, bool]:
         """The range that a callee demands of an argument, and whether the callee is sure."""
-        targets, sure = self.resolve(call)
+        targets, sure = self.meant(call, module)
         for target in targets:
             parameter = self._parameter(target, call, argument)
             for demand in self.functions[target].ranges:
@@ -306,9 +313,9 @@ class Project(Linked):
         """The modules that read an attribute of this name, of whatever object."""
         return self._reading.get(attribute, set())
 
-    def ends(self, call: Call, argument: int | str) -> frozenset[int] | None:
+    def ends(self, call: Callee, module: str, argument: int | str) -> frozenset[int] | None:
         """The entries that callees read of a list that they are given, None where that is not known."""
-        targets, sure = self.resolve(call)
+        targets, sure = self.meant(call, module)
         read: set[int] = set()
         for target in targets:
             found = dict(self.functions[target].ends).get(self._parameter(target, call, argument))

@@ -57,8 +57,7 @@ from memlint.conditions import Open
 from memlint.facts import FileFacts
 from memlint.facts import nodes as n
 from memlint.facts.creations import EMPTY, FILLED, Creation, creations, indices_of
-from memlint.facts.defects import Span
-from memlint.facts.itemwise import MadePerItem
+from memlint.facts.defects import MadePerItem, Span
 from memlint.rule import Condition, Evidence, Proposal, Severity, rule
 
 _MESSAGE = {

@@ -71,8 +71,8 @@ from collections.abc import Iterator
 
 from memlint.conditions import EachTick
 from memlint.facts import FileFacts
+from memlint.facts.defects import StepWrite
 from memlint.facts.stepio import step_io
-from memlint.facts.tick_defects import StepWrite
 from memlint.rule import Proposal, Severity, rule
 
 _MESSAGE = {

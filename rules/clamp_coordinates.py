@@ -79,9 +79,9 @@ def clamp_coordinates(facts: FileFacts) -> Iterator[Proposal]:
                 yield _proposal(facts, found, evidence, (), contract)
         for passed in scope.events.sums_passed:
             for found in _outermost(sums[id_] for id_ in passed.sums - told if sums[id_].tensor):
-                evidence = facts.evidence(passed.node, f"passed to `{passed.name}` with no limit on the way")
-                on_self = isinstance(passed.node.func, n.Attr) and n.dotted(passed.node.func.value) == scope.self_name
-                demands = DemandsRange(passed.name, passed.path, passed.receiver, on_self, passed.argument)
+                site = passed.site
+                evidence = facts.evidence(site.node, f"passed to `{site.name}` with no limit on the way")
+                demands = DemandsRange(site.callee, facts.names.module, passed.argument)
                 yield _proposal(facts, found, evidence, (demands,), None)
 
 

@@ -153,7 +153,7 @@ def _handed(facts: FileFacts, handed: HandedOver) -> Proposal:
         place=facts.place(handed.node),
         fact=KeptGraph(facts.span(handed.node), handed.structure, handed.ran),
         conditions=(
-            CalleeKeeps(site.name, site.path, site.receiver, site.on_self, handed.argument),
+            CalleeKeeps(site.callee, facts.names.module, handed.argument),
             HelpersKeepGrad(site.helpers),
             SomeCallerWithGrad((facts.names.module, handed.scope.qualname)),
         ),

@@ -62,8 +62,8 @@ from collections.abc import Iterator
 
 from memlint.conditions import EachTick, Open
 from memlint.facts import FileFacts
+from memlint.facts.defects import OneTaken
 from memlint.facts.draining import Taken, taken
-from memlint.facts.tick_defects import OneTaken
 from memlint.rule import Condition, Proposal, rule
 
 

@@ -65,8 +65,8 @@ from collections.abc import Iterator
 from memlint.conditions import CalledPerItem, Open
 from memlint.facts import FileFacts
 from memlint.facts import nodes as n
+from memlint.facts.defects import ReadsPerItem
 from memlint.facts.hostreads import ItemRead, ItemReads, item_reads
-from memlint.facts.itemwise import ReadsPerItem
 from memlint.facts.roundtrips import RoundTrip, round_trips
 from memlint.rule import Condition, Evidence, Proposal, Severity, rule
 

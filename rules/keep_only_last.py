@@ -86,7 +86,7 @@ def keep_only_last(facts: FileFacts) -> Iterator[Proposal]:
 
 
 def _conditions(facts: FileFacts, found: Ends) -> Iterator[Condition]:
-    passed = tuple((s.name, s.path, s.receiver, s.on_self, at) for s, at in found.passed)
+    passed = tuple((site.callee, at) for site, at in found.passed)
     holder = found.growth.holder
     seen_elsewhere = found.attribute or (holder.rpartition(":")[2] if holder.startswith("module:") else "")
     yield OnlyEndsRead(frozenset(found.mentions.indices), passed, seen_elsewhere, facts.names.module)

@@ -14,7 +14,9 @@ only when somebody wants to read them tell which step and which part of it began
 When it stays silent
 --------------------
 Where a probe of torch, MLX, psutil or the runtime is called in the step or around it, with a profiler or a callback
-that records memory, in unit tests, and for helpers that nobody imports: they may be there for others.
+that records memory, in unit tests, and for helpers that nobody imports: they may be there for others. A project that
+measures memory nowhere is left alone under `select = ["all"]`: there the rule has to be selected by its own name, as
+`memlint init --instrument` does.
 
 Fix safety
 ----------
@@ -64,6 +66,7 @@ from memlint.facts.defects import UnwatchedStep
 from memlint.facts.unwatched import LOOP, STEP, UNUSED, unwatched
 from memlint.rule import Proposal, Severity, rule
 
+_NAME = "log-memory-state"
 _MESSAGE = {
     STEP: "nobody measures memory in `{name}`, which is a training step",
     LOOP: "nobody measures memory in this training loop",
@@ -83,6 +86,6 @@ def log_memory_state(facts: FileFacts) -> Iterator[Proposal]:
             place=facts.place(found.node),
             fact=UnwatchedStep(found.form, found.scope.name, facts.span(place)),
             evidence=tuple(facts.evidence(node, reason) for node, reason in found.reasons),
-            conditions=(ImportedNeverCalled(function) if found.form == UNUSED else NobodyMeasures(function),),
+            conditions=(ImportedNeverCalled(function) if found.form == UNUSED else NobodyMeasures(function, _NAME),),
             severity=Severity.NOTE,
         )

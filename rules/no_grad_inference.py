@@ -63,6 +63,7 @@ from collections.abc import Iterator
 
 from memlint.conditions import (
     CalleeKeepsGrad,
+    CalleeOnlyRuns,
     ForwardKeepsGrad,
     HelpersKeepGrad,
     IsModule,
@@ -92,9 +93,10 @@ def no_grad_inference(facts: FileFacts) -> Iterator[Proposal]:
 
 def _proposal(facts: FileFacts, scope: Scope, wasted: Wasted) -> Proposal:
     forward = wasted.forward
+    runs = forward.receiver or facts.text(forward.node.func)
     decorate = wasted.block is None and scope.node is not None and not scope.node.is_async
     return Proposal(
-        message=f"`{forward.receiver}` runs with gradients on, but nothing uses its graph",
+        message=f"`{runs}` runs with gradients on, but nothing uses its graph",
         place=facts.place(forward.node),
         fact=ForwardWithGrad(
             call=facts.span(forward.node),
@@ -136,6 +138,8 @@ def _conditions(facts: FileFacts, scope: Scope, wasted: Wasted) -> Iterator[Cond
         yield NotForLoss(function)
     if wasted.block is None:
         yield NoTrainingReached(function, wasted.handed)
+    elif forward.indirect:
+        yield CalleeOnlyRuns(function, n.dotted(forward.node.func).rpartition(".")[2])
     if scope.owner is not None:
         yield NotFrozen(scope.owner.name)
     if forward.helpers:

@@ -71,10 +71,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from memlint.conditions import Open
+from memlint.conditions import NobodyEmpties, Open
 from memlint.facts import FileFacts
 from memlint.facts.defects import UnreleasedObject
-from memlint.facts.reloads import DICT, IDLE, Overlap, overlaps
+from memlint.facts.reloads import DICT, IDLE, SLOT, Overlap, overlaps
 from memlint.rule import Condition, Proposal, Severity, rule
 
 
@@ -93,10 +93,14 @@ def release_before_reload(facts: FileFacts) -> Iterator[Proposal]:
             place=facts.place(found.node),
             fact=UnreleasedObject(found.form, facts.span(found.stmt), found.key, found.owner),
             evidence=tuple(facts.evidence(node, reason) for node, reason in found.reasons),
-            conditions=_conditions(found),
+            conditions=tuple(_conditions(found)),
             severity=Severity.WARNING,
         )
 
 
-def _conditions(found: Overlap) -> tuple[Condition, ...]:
-    return (Open(found.question),) if found.question else ()
+def _conditions(found: Overlap) -> Iterator[Condition]:
+    if found.question:
+        yield Open(found.question)
+    cls = found.scope.owner
+    if found.form == SLOT and cls is not None and found.owner == found.scope.self_name:
+        yield NobodyEmpties(f"class:{cls.name}.{found.text.partition('.')[2]}")

@@ -84,8 +84,8 @@ from collections.abc import Iterator
 
 from memlint.conditions import EachTick, FitsSlots, NothingTrims
 from memlint.facts import FileFacts
+from memlint.facts.defects import RecordClass
 from memlint.facts.records import Record, records
-from memlint.facts.tick_defects import RecordClass
 from memlint.rule import Condition, Proposal, Severity, rule
 
 

@@ -61,8 +61,7 @@ from collections.abc import Iterator
 from memlint.conditions import Open
 from memlint.facts import FileFacts, shapes
 from memlint.facts.broadcasts import BroadSearch, broad_searches
-from memlint.facts.defects import PerItemLoop
-from memlint.facts.itemwise import BroadcastSearch
+from memlint.facts.defects import BroadcastSearch, PerItemLoop
 from memlint.facts.rowloops import RowLoop, row_loops
 from memlint.rule import Proposal, Severity, rule
 

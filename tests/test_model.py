@@ -83,6 +83,19 @@ def train(model, data, optimizer, epochs):
 """
 
 
+@pytest.mark.parametrize(
+    ("code", "uses"),
+    [
+        ("model.eval()\n", True),
+        ("import flax.nnx as nn\nmodel.eval()\n", False),
+        ("import jax.numpy as jnp\nimport torch\nmodel.eval()\n", True),
+        ("print(1)\n", False),
+    ],
+)
+def test_whose_modules_a_file_is_about(code: str, uses: bool) -> None:
+    assert facts(code).uses_torch == uses
+
+
 def test_loop_kinds() -> None:
     (train,) = [scope for scope in facts(LOOPS).scopes if scope.name == "train"]
     assert [loop.kind for loop in train.events.loops] == [

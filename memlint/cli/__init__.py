@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -32,10 +33,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     # Imported only now: `memlint --version` should not wait for the rules, nor for LibCST below them.
-    from memlint.cli import check, fix, screen, show
+    from memlint.cli import check, clean, fix, screen, show
     from memlint.config import ConfigError
 
-    commands = {"check": check.run, "fix": fix.run, "init": _init, "rule": show.rule, "config": show.config}
+    commands = {
+        "check": check.run,
+        "fix": fix.run,
+        "init": _init,
+        "rule": show.rule,
+        "config": show.config,
+        "clean": clean.run,
+    }
     try:
         return commands[arguments.command](arguments)
     except ConfigError as error:
@@ -72,12 +80,13 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     parser.add_argument("--version", action="version", version=f"memlint {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     paths, settings, selection, output = _paths(), _settings(), _selection(), _output()
+    speed, cache = _speed(), _cache()
 
     check = commands.add_parser(
         "check",
         help="find memory defects",
         description="Find memory defects in Python files.",
-        parents=[paths, selection, settings, output],
+        parents=[paths, selection, settings, speed, cache, output],
         allow_abbrev=False,
     )
     check.add_argument("--strict", action="store_true", default=None, help="fail on suspected findings too")
@@ -93,7 +102,7 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
         "fix",
         help="repair what can be repaired safely",
         description="Repair memory defects. Only fixes that keep the code's behaviour are applied, unless asked.",
-        parents=[paths, selection, settings, output],
+        parents=[paths, selection, settings, speed, cache, output],
         allow_abbrev=False,
     )
     fix.add_argument(
@@ -131,6 +140,13 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
         allow_abbrev=False,
     )
     config.add_argument("path", nargs="?", default=".", metavar="PATH", help="a file or folder (default: this one)")
+    commands.add_parser(
+        "clean",
+        help="remove the cache",
+        description="Remove the cache of the project that the current folder is in.",
+        parents=[cache, output],
+        allow_abbrev=False,
+    )
     for command in (rule, config):
         command.add_argument("--output-format", choices=("text", "json"), default="text", help="how it is shown")
         _color(command)
@@ -163,6 +179,40 @@ def _settings() -> argparse.ArgumentParser:
     group = argparse.ArgumentParser(add_help=False)
     group.add_argument("--config", metavar="FILE", help="take the settings from this TOML file and no other")
     group.add_argument("--isolated", action="store_true", help="ignore all settings in files")
+    return group
+
+
+def _speed() -> argparse.ArgumentParser:
+    group = argparse.ArgumentParser(add_help=False)
+    group.add_argument(
+        "-j",
+        "--jobs",
+        type=_count,
+        metavar="N",
+        help="check in up to N processes at once (default: one per core)",
+    )
+    group.add_argument("--no-cache", action="store_true", help="neither read nor write the cache")
+    return group
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+_count.__name__ = "number of processes"  # as an error message calls it
+
+
+def _cache() -> argparse.ArgumentParser:
+    group = argparse.ArgumentParser(add_help=False)
+    group.add_argument(
+        "--cache-dir",
+        metavar="DIR",
+        default=os.environ.get("MEMLINT_CACHE_DIR") or None,
+        help="where the cache is (default: $MEMLINT_CACHE_DIR, else .memlint_cache in the project)",
+    )
     return group
 
 

@@ -36,8 +36,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     from memlint import engine  # here, so that a slip on the command line is answered without it
 
+    cache, jobs = inputs.cache_in_use(arguments), inputs.jobs(arguments)
     with Progress(shown=not arguments.quiet) as progress:
-        report = engine.check(files, overlay=overlay, progress=progress)
+        report = engine.check(files, overlay=overlay, progress=progress, cache=cache, jobs=jobs)
     errors = [*unusable, *report.errors]
     settings = dict(files)
     fixes = Fixes(report.texts, settings)
@@ -46,6 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     for error in errors:
         screen.remark(summary.error_line(error, screen.paint_remarks))
     if not arguments.quiet:
+        inputs.warn_of_cache(cache)
         inputs.warn_of_names(report.unknown_names, arguments.paths)
         if files or unusable:
             screen.remark(summary.last_line(report.findings, report.checked, len(errors), screen.paint_remarks))

@@ -38,10 +38,11 @@ def run(arguments: argparse.Namespace) -> int:
     from memlint import engine, repair  # here, so that a slip on the command line is answered without them
 
     seen: list[Report] = []
+    cache, jobs = inputs.cache_in_use(arguments), inputs.jobs(arguments)
     with Progress(shown=not arguments.quiet) as progress:
 
         def check(*of: Any, **more: Any) -> Report:
-            seen.append(engine.check(*of, progress=progress, **more))
+            seen.append(engine.check(*of, progress=progress, cache=cache, jobs=jobs, **more))
             return seen[-1]
 
         outcome = repair.repair(files, rules=rules, unsafe=arguments.unsafe_fixes, check=check)
@@ -63,6 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     for error in errors:
         screen.remark(summary.error_line(error, screen.paint_remarks))
     if not arguments.quiet:
+        inputs.warn_of_cache(cache)
         inputs.warn_of_names(rest.unknown_names, arguments.paths)
         if files or unusable:
             screen.remark(_last_line(outcome, left, len(errors), rest.checked, dry=arguments.diff))

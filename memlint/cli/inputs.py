@@ -24,6 +24,7 @@ from memlint.config import (
 from memlint.rule import Finding, Tier
 
 if TYPE_CHECKING:
+    from memlint.cache import Cache
     from memlint.engine import FileError
 
 Files = list[tuple[str, Settings]]
@@ -71,6 +72,32 @@ def standard_input(arguments: argparse.Namespace, settings: Resolver) -> tuple[F
     if arguments.force_exclude and discover.is_excluded(path, settings):
         return [], {}
     return [(path, settings.settings(os.path.dirname(path)))], {path: sys.stdin.buffer.read()}
+
+
+def cache(arguments: argparse.Namespace) -> Cache:
+    """The cache, wherever the command line says that it is."""
+    from memlint.cache import Cache, default_folder
+
+    return Cache(arguments.cache_dir or default_folder(os.curdir))
+
+
+def cache_in_use(arguments: argparse.Namespace) -> Cache | None:
+    """The cache, unless it is switched off."""
+    return None if arguments.no_cache else cache(arguments)
+
+
+def jobs(arguments: argparse.Namespace) -> int:
+    """How many processes may check files at once."""
+    from memlint import workers
+
+    return workers.available() if arguments.jobs is None else int(arguments.jobs)
+
+
+def warn_of_cache(cache: Cache | None) -> None:
+    """Say that nothing could be cached."""
+    if cache is not None and cache.problem is not None:
+        folder = display_path(str(cache.folder))
+        complain(f"nothing is cached: {folder}: {cache.problem.strerror or cache.problem}", "warning")
 
 
 def warn_of_nothing() -> None:

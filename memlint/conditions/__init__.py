@@ -5,6 +5,7 @@ from __future__ import annotations
 from memlint.conditions.containers import (
     MadeSomewhere,
     MovedLater,
+    NobodyEmpties,
     NothingBoundsCache,
     NothingTrims,
     OnlyEndsRead,
@@ -14,6 +15,7 @@ from memlint.conditions.flags import IsFlag, PassedFlags
 from memlint.conditions.grads import (
     CalleeKeeps,
     CalleeKeepsGrad,
+    CalleeOnlyRuns,
     CalleeTrains,
     ForwardKeepsGrad,
     HelpersKeepGrad,
@@ -48,6 +50,7 @@ __all__ = [
     "CalledPerItem",
     "CalleeKeeps",
     "CalleeKeepsGrad",
+    "CalleeOnlyRuns",
     "CalleeTrains",
     "CutsGraphs",
     "DemandsRange",
@@ -68,6 +71,7 @@ __all__ = [
     "MovedLater",
     "NoTrainingReached",
     "NobodyElseReads",
+    "NobodyEmpties",
     "NobodyMeasures",
     "NobodyPasses",
     "NobodyReads",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from memlint.conditions.meant import call_of
+from memlint.facts.events import Callee
 from memlint.facts.summary import FunctionId
 from memlint.facts.words import name_of
 from memlint.project import REFUTED, Project, holds, unknown
@@ -40,6 +40,17 @@ class NothingTrims:
                 would_prove=f"check what calls `{summary.name}` too, or list `{name}` under `bounded-containers`",
             )
         return holds(silent_if=f"something that runs clears `{name}`, or it is listed under `bounded-containers`")
+
+
+@dataclass(frozen=True, slots=True)
+class NobodyEmpties:
+    """Nobody deletes what an attribute holds."""
+
+    holder: str
+
+    def settle(self, project: Project) -> Answer:
+        """Refuted where something does, be it in another file and by the attribute's name alone."""
+        return REFUTED if any(bound.how == "del" for _, bound in project.bounds(self.holder)) else holds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,20 +99,20 @@ class ReadHereOnly:
 class OnlyEndsRead:
     """Nobody reads more of a list than a few fixed entries.
 
-    indices: what this file reads. passed: (name, path, receiver, on self, argument) of calls that get the list.
+    indices: what this file reads. passed: the calls that get the list, and as which argument.
     attribute: the name that other files would read it by; module: where it is made.
     """
 
     indices: frozenset[int]
-    passed: tuple[tuple[str, str, str, bool, int | str], ...]
+    passed: tuple[tuple[Callee, int | str], ...]
     attribute: str
     module: str
 
     def settle(self, project: Project) -> Answer:
         """Refuted where a callee or another file may read all of it; the entries are filled in for the fixer."""
         read = set(self.indices)
-        for name, path, receiver, on_self, argument in self.passed:
-            found = project.ends(call_of(name, path, receiver, on_self), argument)
+        for callee, argument in self.passed:
+            found = project.ends(callee, self.module, argument)
             if found is None:
                 return REFUTED
             read |= found

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from memlint.conditions.meant import OWNER, WHICH, call_of
+from memlint.conditions.meant import OWNER, WHICH
 from memlint.facts import knowledge as k
 from memlint.facts import values as v
+from memlint.facts.events import Callee
 from memlint.facts.summary import FunctionId
 from memlint.linking import closure
 from memlint.project import REFUTED, Project, holds, unknown
@@ -80,6 +81,19 @@ class NoTrainingReached:
             if name in k.TRAINING_CALLS:
                 return REFUTED
         return holds()
+
+
+@dataclass(frozen=True, slots=True)
+class CalleeOnlyRuns:
+    """The function that is called here, which hands back a module's output, does not train by itself."""
+
+    caller: FunctionId
+    name: str
+
+    def settle(self, project: Project) -> Answer:
+        """Refuted where a function of this name that the caller may mean reaches a training operation."""
+        targets = [t for t, _ in project.callees.get(self.caller, ()) if t[1].rpartition(".")[2] == self.name]
+        return REFUTED if any(project.trains(target) for target in targets) else holds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,15 +210,13 @@ class SomeCallerPassesGraph:
 class CalleeKeeps:
     """What is called keeps this argument beyond the call."""
 
-    name: str
-    path: str
-    receiver: str
-    on_self: bool
+    callee: Callee
+    module: str
     argument: int | str
 
     def settle(self, project: Project) -> Answer:
         """Refuted where no function that is surely meant does."""
-        found = project.keeps(call_of(self.name, self.path, self.receiver, self.on_self), self.argument)
+        found = project.keeps(self.callee, self.module, self.argument)
         if found is None:
             return REFUTED
         target, keeping = found

@@ -1,12 +1,11 @@
-"""Which function a call means; questions that nothing settles."""
+"""Questions that nothing settles, or not for sure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from memlint.facts.summary import Call
 from memlint.project import Project, unknown
-from memlint.rule import Answer, Spot
+from memlint.rule import Answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,15 +18,6 @@ class Open:
     def settle(self, project: Project) -> Answer:
         """Always unknown."""
         return unknown(self.question, would_prove=self.would_prove)
-
-
-NOWHERE = Spot("", 0, "", 0)
-
-
-def call_of(name: str, path: str, receiver: str, on_self: bool) -> Call:
-    """A call as far as it takes to find the function that it means."""
-    last = name.rpartition(".")[2]
-    return Call(last, path, receiver, on_self, "", (), False, False, False, False, False, False, NOWHERE, (), ())
 
 
 WHICH = "whether this `{name}` is the one that is meant"

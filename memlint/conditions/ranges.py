@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from memlint.conditions.meant import OWNER, WHICH, call_of
-from memlint.facts.limits import Limits, never
+from memlint.conditions.meant import OWNER, WHICH
+from memlint.facts.events import Callee
+from memlint.facts.limits import Limits, Number, never
 from memlint.facts.summary import FunctionId
 from memlint.project import REFUTED, Project, holds
 from memlint.rule import Answer, Reason, Verdict
@@ -15,23 +16,20 @@ from memlint.rule import Answer, Reason, Verdict
 class DemandsRange:
     """The function that is called tests the range of this argument."""
 
-    name: str
-    path: str
-    receiver: str
-    on_self: bool
+    callee: Callee
+    module: str
     argument: int | str
 
     def settle(self, project: Project) -> Answer:
         """Refuted where no function that is meant does; the bounds are filled in for the fixer."""
-        call = call_of(self.name, self.path, self.receiver, self.on_self)
-        demand, sure = project.demands(call, self.argument)
+        demand, sure = project.demands(self.callee, self.module, self.argument)
         if demand is None:
             return REFUTED
         reasons = (Reason(demand.spot, f"`{demand.parameter}` must lie within these bounds"),)
         facts = (("low", demand.low), ("high", demand.high), ("excluded", demand.excluded))
         if sure:
             return Answer(Verdict.HOLDS, reasons, facts=facts)
-        question = WHICH.format(name=call.name)
+        question = WHICH.format(name=self.callee.name)
         return Answer(Verdict.UNKNOWN, reasons, question, facts, would_prove=OWNER)
 
 
@@ -41,7 +39,7 @@ class OnlyLimited:
 
     function: FunctionId
     parameter: str
-    tests: tuple[tuple[str, float], ...]
+    tests: tuple[tuple[str, Number], ...]
 
     def settle(self, project: Project) -> Answer:
         """Refuted by one caller that passes anything else."""

@@ -10,6 +10,7 @@ from memlint.facts import frameworks, ticking
 from memlint.facts.events import OFF
 from memlint.facts.scopes import MODULE_BODY
 from memlint.facts.summary import FunctionId
+from memlint.facts.trials import is_trial
 from memlint.linking import MAKERS
 from memlint.project import REFUTED, Project, holds, unknown
 from memlint.rule import Answer, Reason
@@ -201,7 +202,7 @@ class EachTick:
                 said = f"`{summary.name}` runs in every step"
                 return holds(Reason(summary.spot, said), *way)
             for caller in project.callers.get(function, ()):
-                if not caller.sure or caller.function in seen or ticking.is_trial(caller.call.spot.path):
+                if not caller.sure or caller.function in seen or is_trial(caller.call.spot.path):
                     continue
                 if self.now_and_then and not project.outlives(caller):
                     continue

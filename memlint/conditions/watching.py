@@ -12,12 +12,20 @@ from memlint.rule import Answer, Reason
 
 @dataclass(frozen=True, slots=True)
 class NobodyMeasures:
-    """Neither the function, nor what it calls, nor what calls it measures memory."""
+    """Neither the function, nor what it calls, nor what calls it measures memory, and somebody wants it measured.
+
+    rule: who asks. Most programs never measure their memory, and `all` is no wish that each should: wanted is it where
+    the user has selected the rule by its name, or where the project does measure, only not here.
+    """
 
     function: FunctionId
+    rule: str
 
     def settle(self, project: Project) -> Answer:
         """By the call graph; three calls upwards and all that is known downwards."""
+        path = project.functions[self.function].spot.path
+        if not project.measures and self.rule not in project.asked.get(path, ()):
+            return REFUTED
         around = level = [self.function]
         for _ in range(3):
             level = [caller.function for function in level for caller in project.callers.get(function, ())]

@@ -37,7 +37,8 @@ class FileFacts:
         self.attributes: set[str] = set()  # all that is read of any object, by name
         self.of_classes: set[str] = set()  # what is read of classes, not of their objects: `Entry.weight`
         self.top, self.scopes, self.classes = collect(body, self.names)
-        if any(path.startswith("mlx.") for path in self.names.imports.values()):  # it has modules and graphs of its own
+        if any(path.startswith(k.OTHER_FRAMEWORKS) for path in self.names.imports.values()):
+            # Modules and graphs of another kind, unless torch's are there as well.
             self.uses_torch = any("torch" in path for path in self.names.imports.values())
         else:
             self.uses_torch = any(text in source.text for text in ("torch", ".eval()", ".detach()"))

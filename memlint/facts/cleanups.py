@@ -9,6 +9,7 @@ from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
 from memlint.facts import values as v
 from memlint.facts.events import ENDLESS, STEP, CallSite, Loop
+from memlint.facts.trials import is_trial
 
 EMPTYING = frozenset({
     "torch.cuda.empty_cache", "torch.xpu.empty_cache", "torch.mps.empty_cache", "torch.npu.empty_cache",
@@ -55,7 +56,7 @@ class _Where:
 
 def cleanings(facts: FileFacts) -> Iterator[Cleaning]:
     """At most one for each loop or function, and one for each threshold."""
-    if measures(facts):
+    if is_trial(facts.path):
         return
     for scope in facts.all_scopes():
         sites = [site for site in scope.events.calls if _cleans(facts, scope, site)]
@@ -67,12 +68,6 @@ def cleanings(facts: FileFacts) -> Iterator[Cleaning]:
     if "mlx" in facts.source.text and not facts.mentions(*_LIMITS) and not _steps_cleanup(facts):
         for scope in facts.all_scopes():
             yield from _unbounded_mlx(scope)
-
-
-def measures(facts: FileFacts) -> bool:
-    """Whether a file is a test or a benchmark: these clear and wait so that one run does not disturb the next."""
-    parts = facts.path.lower().replace("-", "_").split("/")
-    return any(part.startswith(("test", "bench")) or part.endswith(("_test.py", "_bench.py")) for part in parts)
 
 
 def _cleans(facts: FileFacts, scope: Scope, site: CallSite) -> bool:

@@ -10,8 +10,9 @@ from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
 from memlint.facts import values as v
 from memlint.facts.events import CallSite
-from memlint.facts.loads import KEYS, LOADERS, is_test_file, loads_weights
+from memlint.facts.loads import KEYS, LOADERS, loads_weights
 from memlint.facts.tracing import Usage, Uses
+from memlint.facts.trials import is_unit_test
 
 # Entries of checkpoints that describe what the weights belong to.
 CONFIG_KEY = re.compile(
@@ -141,7 +142,7 @@ def _describes(scope: Scope, value: n.Expr) -> bool:
 
 def unvalidated(facts: FileFacts) -> Iterator[Unvalidated]:
     """Every load of weights that passes the configuration by."""
-    if is_test_file(facts.path):
+    if is_unit_test(facts.path):
         return
     saves = saved_configs(facts)
     for scope in facts.all_scopes():

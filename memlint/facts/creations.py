@@ -10,10 +10,10 @@ from memlint.facts import FileFacts, Scope
 from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts import values as v
-from memlint.facts.cleanups import measures
 from memlint.facts.events import CONSTANT, DATA, ENDLESS, EPOCH, STEP, STRUCTURE, CallSite
 from memlint.facts.passes import Pass, bound_in, counts, is_short, passes_around
 from memlint.facts.tensor_names import TENSOR_NAMES
+from memlint.facts.trials import is_trial
 
 FILLED = "filled"
 NUMBERS = "numbers"
@@ -54,7 +54,7 @@ class _Blank(NamedTuple):
 
 def creations(facts: FileFacts) -> Iterator[Creation]:
     """What is made or filled item by item."""
-    if measures(facts):
+    if is_trial(facts.path):
         return
     for scope in facts.all_scopes():
         yield from _filled(facts, scope)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
 from memlint.facts.events import Loop
-from memlint.facts.ticking import SLEEPS, STEPPING, is_trial, ticking
+from memlint.facts.ticking import SLEEPS, STEPPING, ticking
+from memlint.facts.trials import is_trial
 
 _EMPTY = frozenset({"empty", "is_empty", "qsize"})
 

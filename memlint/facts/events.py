@@ -185,28 +185,31 @@ class Entry:
     mode: str
 
 
-@dataclass(slots=True, eq=False)
-class SumPassed:
-    """An unlimited sum is passed to a function, which may demand a range."""
+@dataclass(frozen=True, slots=True)
+class Callee:
+    """All that a call says of the function that it means.
 
-    sums: frozenset[int]
+    name: the last part of what is called. path: the dotted path where known. receiver: the class of the object that it
+    is called on; on_self: that is the object of the method around. given: the identity of the parameter that it is.
+    """
+
     name: str
     path: str
     receiver: str
-    argument: int | str
-    node: n.Call
+    on_self: bool
+    given: str
 
 
 @dataclass(slots=True, eq=False)
 class CallSite:
     """A call, for the project's call graph.
 
-    path: the dotted path where known; name: its last part; receiver: the class of the object it is called on.
-    made_here: this function made that object, inside the first `made_in` of the loops.
-    on: the identity of the attribute that the object is read from. given: that of the parameter that it is.
-    dropped: nobody takes the result.
-    guarded: it stands behind a test that lets it be skipped.
-    rare: a test inside the loop (in the function, where there is none), or an exception, decides whether it is reached.
+    path, receiver, on_self, given: see `Callee`. name: as the source has it, with dots.
+    made_here: this function made the object that it is called on, inside the first `made_in` of the loops.
+    on: the identity of the attribute that the object is read from. dropped: nobody takes the result.
+    guarded: it stands behind a test that lets it be skipped, be that a setting, and be it outside of the loop: the
+    question is whether there are runs without it. rare: a test inside the loop (in the function, where there is none)
+    whose answer changes, or an exception, decides whether it is reached: the question is how often a run gets there.
     """
 
     name: str
@@ -226,6 +229,19 @@ class CallSite:
     dropped: bool = False
     guarded: bool = False
     rare: bool = False
+
+    @property
+    def callee(self) -> Callee:
+        return Callee(self.name.rpartition(".")[2], self.path, self.receiver, self.on_self, self.given)
+
+
+@dataclass(slots=True, eq=False)
+class SumPassed:
+    """An unlimited sum is passed to a function, which may demand a range."""
+
+    sums: frozenset[int]
+    site: CallSite
+    argument: int | str
 
 
 @dataclass(slots=True, eq=False)

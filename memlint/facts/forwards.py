@@ -10,6 +10,7 @@ from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts.events import EPOCH, OFF, ON, Forward, Loop, Use
 from memlint.facts.targets import Target, target_forwards
+from memlint.facts.trials import in_unit_test
 
 # Uses that end a graph and that nobody writes on a value without one: they prove what the callee gave back.
 _ENDS_A_GRAPH = frozenset({".detach()", ".data", ".detach_()"})
@@ -50,7 +51,7 @@ def wasted_forwards(facts: FileFacts, scope: Scope) -> Iterator[Wasted]:
     aware = any(f.mode == OFF for f in events.forwards) or any(call.mode == OFF for call in events.calls)
     live = [f for f in events.forwards if f.mode == ON and (f.certain and not f.indirect or not aware)]
     live = [f for f in live if not _had_no_graph(f) and not (f.through and _wraps_without_grad(facts, scope, f))]
-    if not live or events.frozen or _is_test(facts, scope) or _grad_off_by_framework(facts, scope):
+    if not live or events.frozen or in_unit_test(facts.path, scope) or _grad_off_by_framework(facts, scope):
         return
     if not _trains(scope) and not _is_forward(scope):
         found = _judge(facts, scope, live, None)
@@ -309,17 +310,6 @@ def _trains(scope: Scope) -> bool:
 
 def _inside_trained_closure(scope: Scope) -> bool:
     return any(s.node is not None and s.events.training for s in scope.around() if s is not scope)
-
-
-def _is_test(facts: FileFacts, scope: Scope) -> bool:
-    """Unit tests live for moments: the graph of a tiny model in one is no defect."""
-    parts = facts.path.split("/")
-    in_tests = any(p in ("tests", "test") for p in parts[:-1])
-    if in_tests and parts[-1].startswith("test_"):
-        return True
-    return (in_tests or parts[-1].startswith("test_")) and any(
-        s.name.startswith("test") or (s.owner and s.owner.name.startswith("Test")) for s in scope.around()
-    )
 
 
 def _grad_off_by_framework(facts: FileFacts, scope: Scope) -> bool:

@@ -11,6 +11,7 @@ from memlint.facts import nodes as n
 from memlint.facts import values as v
 from memlint.facts.events import REPEATING
 from memlint.facts.looping import without_wrappers
+from memlint.facts.trials import named_as_test
 
 ONCE = "once"
 OWNER = "owner"
@@ -50,7 +51,7 @@ def lost_hooks(facts: FileFacts) -> Iterator[Hook]:
     if any(text in facts.source.text for text in _BACKDOORS):
         return  # taken off by another way
     for scope in facts.all_scopes():
-        if not _is_test(facts, scope):
+        if not named_as_test(facts.path, scope):
             yield from _lost(scope)
 
 
@@ -430,8 +431,3 @@ def _runs(scope: Scope, call: n.Call, roots: _Roots) -> bool:
     if text in scope.params and "." not in text:
         return True  # a function that the caller gave to run it
     return text not in _PLAIN and any(n.dotted(arg) in roots.names for arg in call.args)
-
-
-def _is_test(facts: FileFacts, scope: Scope) -> bool:
-    name = facts.path.rpartition("/")[2]
-    return name.startswith("test_") or scope.name.startswith("test_")

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
 from memlint.facts import values as v
-from memlint.facts.cleanups import measures
 from memlint.facts.events import CONSTANT, DATA, ENDLESS, EPOCH, STEP, STRUCTURE, HostRead
 from memlint.facts.passes import Pass, bound_in, counts, is_short, passes_around, pure, written_in
 from memlint.facts.tensors import is_tensor, on_cpu
+from memlint.facts.trials import is_trial
 from memlint.facts.values import Value
 
 _NOT_PER_ITEM = frozenset({CONSTANT, STRUCTURE, DATA, STEP, EPOCH, ENDLESS})
@@ -59,7 +59,7 @@ class _Group:
 
 def item_reads(facts: FileFacts) -> Iterator[ItemReads]:
     """One for each loop that reads tensors entry by entry."""
-    if measures(facts):
+    if is_trial(facts.path):
         return
     for scope in facts.all_scopes():
         events = scope.events.host_reads

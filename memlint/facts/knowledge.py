@@ -162,6 +162,8 @@ NEUTRAL_DECORATORS = names(
     "typing_extensions.override abc.abstractproperty functools.singledispatchmethod"
 )
 
+# How the paths of frameworks begin that have modules of their own.
+OTHER_FRAMEWORKS = ("mlx.", "jax", "flax", "haiku", "equinox", "tensorflow", "keras", "paddle", "mindspore", "tinygrad")
 NEUTRAL_PACKAGES = (
     "typing.", "functools.", "abc.", "dataclasses.", "pytest.", "click.", "hydra.", "numba.", "torch.jit.",
     "contextlib.", "typing_extensions.", "typer.", "unittest.", "torch.library.",

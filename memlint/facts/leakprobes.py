@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
 from memlint.facts.events import REPEATING, WHILE, Loop
-from memlint.facts.loads import is_test_file
 from memlint.facts.probes import Measured, may_measure, probes
 from memlint.facts.tracing import Uses
+from memlint.facts.trials import is_unit_test
 
 _HARMLESS = frozenset({
     "print", "info", "debug", "warning", "log", "float", "int", "round", "max", "min", "len", "format", "time",
@@ -54,7 +54,7 @@ class _Sample:
 
 def blind(facts: FileFacts, large: int) -> Iterator[Blind]:
     """Every such place of a file. large: from how many bytes on an allocation is worth a question."""
-    if is_test_file(facts.path):
+    if is_unit_test(facts.path):
         return
     for scope in facts.all_scopes():
         if may_measure(facts):

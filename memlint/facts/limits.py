@@ -7,6 +7,7 @@ from typing import NamedTuple
 CLAMPING = ("clamp", "clip", "min(max(", "max(min(", "max(0, min(", "max(0.0, min(")
 """A file without any of these limits nothing that is of interest here."""
 
+Number = int | float  # named both, because what is read back from a cache must be what it was
 Bound = float | str | None
 """A number, the source of an expression, or None for no bound."""
 
@@ -71,7 +72,7 @@ def _beyond(limit: Bound, bound: Bound, strict: bool, sign: float) -> bool:
     return sign * bound < sign * limit or strict and bound == limit
 
 
-def in_numbers(limits: Limits | None) -> tuple[float | None, float | None] | None:
+def in_numbers(limits: Limits | None) -> tuple[Number | None, Number | None] | None:
     """The bounds that are numbers: what a name means, another function does not know."""
     if limits is None:
         return None

@@ -11,6 +11,7 @@ from memlint.facts import nodes as n
 from memlint.facts import values as v
 from memlint.facts.events import CallSite
 from memlint.facts.tracing import Usage, Uses
+from memlint.facts.trials import is_unit_test
 
 LOADERS = frozenset({"torch.load", "torch.serialization.load"})
 _IN_MEMORY = frozenset({"io.BytesIO"})
@@ -47,7 +48,7 @@ class Loaded:
 
 def unmapped_loads(facts: FileFacts) -> Iterator[Loaded]:
     """Every such load of a file."""
-    if is_test_file(facts.path) or re.search(r"\btorch\.load\s*=[^=]", facts.source.text):
+    if is_unit_test(facts.path) or re.search(r"\btorch\.load\s*=[^=]", facts.source.text):
         return
     for scope in facts.all_scopes():
         sites = [site for site in scope.events.calls if site.path in LOADERS]
@@ -72,12 +73,6 @@ def _written_before(facts: FileFacts, scope: Scope, load: CallSite) -> bool:
         if site.path == "torch.save" and len(site.node.args) > 1 and facts.text(site.node.args[1]) == path:
             return True
     return False
-
-
-def is_test_file(path: str) -> bool:
-    """Unit tests live for moments, and what they load is small."""
-    *folders, name = path.split("/")
-    return name.startswith("test_") and name != "test_.py" and bool({"tests", "test"} & set(folders))
 
 
 def _says_where(call: n.Call) -> bool:

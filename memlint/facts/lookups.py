@@ -9,7 +9,8 @@ from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
 from memlint.facts.events import Loop
 from memlint.facts.histories import History, histories
-from memlint.facts.ticking import ALWAYS, TICK, how_often, is_trial, ticking
+from memlint.facts.ticking import ALWAYS, TICK, how_often, ticking
+from memlint.facts.trials import is_trial
 
 _LISTS = ("append", "extend", "augment")
 _SEARCHING = frozenset({"index", "count", "remove"})

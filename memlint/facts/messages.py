@@ -10,10 +10,11 @@ from memlint.facts import FileFacts, Scope
 from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts import values as v
-from memlint.facts.cleanups import asks_for_device, measures
+from memlint.facts.cleanups import asks_for_device
 from memlint.facts.events import CONSTANT, DATA, ENDLESS, EPOCH, OFF, STEP, STRUCTURE, CallSite, Loop
 from memlint.facts.looping import without_wrappers
 from memlint.facts.tensor_names import TENSOR_NAMES
+from memlint.facts.trials import is_trial
 from memlint.facts.values import Value
 
 _LEVELS = k.names("debug info")
@@ -56,7 +57,7 @@ class _Trail:
 
 def messages(facts: FileFacts) -> Iterator[Message]:
     """At most one for each block of statements."""
-    if measures(facts):
+    if is_trial(facts.path):
         return
     loggers = _Loggers(facts)
     for scope in facts.all_scopes():

@@ -9,8 +9,9 @@ from memlint.facts import FileFacts, Scope
 from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts import values as v
-from memlint.facts.cleanups import EMPTYING, asks_for_device, measures
+from memlint.facts.cleanups import EMPTYING, asks_for_device
 from memlint.facts.events import CallSite
+from memlint.facts.trials import is_trial
 
 LONGEST = 10
 """So many seconds are slept for the device at most. Who sleeps longer lets it cool down, or waits for somebody else."""
@@ -46,7 +47,7 @@ class Pause:
 
 def pauses(facts: FileFacts) -> Iterator[Pause]:
     """All of a file, in source order."""
-    if measures(facts):
+    if is_trial(facts.path):
         return
     for scope in facts.all_scopes():
         sleeps = [site for site in scope.events.calls if site.path == "time.sleep" and _is_short(site)]

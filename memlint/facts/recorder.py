@@ -212,7 +212,7 @@ class Recorder:
     def _pass_sum(self, site: CallSite, argument: int | str, value: Value) -> None:
         passed: SumPassed = self._once(
             ("passed", id(site.node), argument),
-            lambda: SumPassed(v.NO_IDS, site.name, site.path, site.receiver, argument, site.node),
+            lambda: SumPassed(v.NO_IDS, site, argument),
             self.events.sums_passed,
         )
         passed.sums |= value.sums

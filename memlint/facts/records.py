@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from memlint.facts import Class_, FileFacts
 from memlint.facts import nodes as n
 from memlint.facts.histories import History, histories
-from memlint.facts.ticking import is_trial
+from memlint.facts.trials import is_trial
 
 _DATACLASS = "dataclasses.dataclass"
 _FEW_METHODS = 3

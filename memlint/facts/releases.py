@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
 from memlint.facts import values as v
-from memlint.facts.loads import is_test_file
 from memlint.facts.reloads import empties
 from memlint.facts.tracing import Uses, is_bound
+from memlint.facts.trials import is_unit_test
 
 _COLLECTORS = frozenset({"collect", "empty_cache", "clear_cache"})
 _KEEPING = frozenset({"append", "add", "appendleft", "insert", "put", "setdefault", "__setitem__"})
@@ -33,7 +33,7 @@ class Futile:
 
 def futile_releases(facts: FileFacts) -> Iterator[Futile]:
     """Every such release of a file."""
-    if is_test_file(facts.path):
+    if is_unit_test(facts.path):
         return
     collects = any(text in facts.source.text for text in ("gc.collect", "empty_cache", "clear_cache"))
     for scope in facts.all_scopes() if collects else ():

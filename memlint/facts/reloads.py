@@ -12,8 +12,9 @@ from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts import values as v
 from memlint.facts.events import EPOCH, REPEATING, CallSite
-from memlint.facts.loads import LOADERS, is_test_file
+from memlint.facts.loads import LOADERS
 from memlint.facts.tracing import Usage, Uses, is_bound
+from memlint.facts.trials import is_unit_test
 
 _BUILDERS = (
     *(path for path in k.MODULE_FACTORIES if path != "torch.nn."), "vllm.LLM", "whisper.load_model", "mlx_lm.load",
@@ -49,7 +50,7 @@ class Overlap:
 
 def overlaps(facts: FileFacts) -> Iterator[Overlap]:
     """Every such object of a file."""
-    if is_test_file(facts.path):
+    if is_unit_test(facts.path):
         return
     for scope in facts.all_scopes():
         if any(site.path in LOADERS for site in scope.events.calls):

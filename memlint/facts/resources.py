@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
 from memlint.facts.events import CONSTANT, CallSite
-from memlint.facts.loads import is_test_file
 from memlint.facts.tracing import Usage, Uses
+from memlint.facts.trials import is_unit_test
 
 FIGURE, POOL, WRITER = "figure", "pool", "writer"
 _MAKERS = {
@@ -51,7 +51,7 @@ class Unclosed:
 
 def unclosed(facts: FileFacts) -> Iterator[Unclosed]:
     """Every such resource of a file."""
-    if is_test_file(facts.path):
+    if is_unit_test(facts.path):
         return
     for scope in facts.all_scopes():
         sites = [site for site in scope.events.calls if site.path in _MAKERS]

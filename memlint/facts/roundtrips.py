@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
 from memlint.facts import values as v
-from memlint.facts.cleanups import measures
 from memlint.facts.events import HostRead
 from memlint.facts.hostreads import goes_on
 from memlint.facts.passes import Pass, passes_around
+from memlint.facts.trials import is_trial
 
 _MAKERS = frozenset({"torch.tensor", "torch.as_tensor"})
 
@@ -28,7 +28,7 @@ class RoundTrip:
 
 def round_trips(facts: FileFacts) -> Iterator[RoundTrip]:
     """The round trips of a file."""
-    if measures(facts) or not facts.mentions("tensor("):
+    if is_trial(facts.path) or not facts.mentions("tensor("):
         return
     for scope in facts.all_scopes():
         reads = [read for read in scope.events.host_reads if read.how == "item" and read.value.device != v.CPU]

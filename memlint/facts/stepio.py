@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
 from memlint.facts.events import STEP, CallSite, Loop
-from memlint.facts.ticking import ALWAYS, TICK, bound_in, is_trial, reached, rests, ticking
+from memlint.facts.ticking import ALWAYS, TICK, bound_in, reached, rests, ticking
+from memlint.facts.trials import is_trial
 
 APPENDED, REWRITTEN, FLUSHED, FINALLY = "appended", "rewritten", "flushed", "finally"
 

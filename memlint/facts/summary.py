@@ -12,10 +12,10 @@ from memlint.facts import values as v
 from memlint.facts.configs import config_reads, names_config, saved_configs
 from memlint.facts.demands import Plain, checks_of
 from memlint.facts.ends import parameter_ends
-from memlint.facts.events import ENDLESS, ITEMS, OFF, RANGE, REPEATING, WHILE, CallSite, Draw, Shrink
+from memlint.facts.events import ENDLESS, ITEMS, OFF, RANGE, REPEATING, WHILE, Callee, CallSite, Draw, Shrink
 from memlint.facts.flags import declared
 from memlint.facts.kept import kept_parameters
-from memlint.facts.limits import in_numbers
+from memlint.facts.limits import Number, in_numbers
 from memlint.facts.probes import idle_imports, probes
 from memlint.facts.records import layout
 from memlint.facts.ticking import reached
@@ -39,25 +39,21 @@ class Argument:
     frozen: bool = False
     of: str = ""
     made_here: bool = False
-    limits: tuple[float | None, float | None] | None = None
+    limits: tuple[Number | None, Number | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class Call(Callee):
     """A call as the project sees it.
 
     repeats: it stands in a step, data or endless loop of its function. loops: in a loop that may be one.
     items: in a loop over items none of which is what the call is made on.
     endless: in a loop that never ends. made_here: on an object that the calling function made itself.
     again: in a step, data or endless loop around which the object that it is made on was made.
-    given: the identity of the parameter that it is made on. guarded: a test may skip it.
+    guarded: a test may skip it.
     reached: in each pass of a loop that steps something, always when its function runs, or seldom.
     """
 
-    name: str
-    path: str
-    receiver: str
-    on_self: bool
     mode: str
     helpers: tuple[str, ...]
     repeats: bool
@@ -69,9 +65,8 @@ class Call:
     spot: Spot
     args: tuple[Argument, ...]
     keywords: tuple[tuple[str, Argument], ...]
-    given: str = ""
-    guarded: bool = False
-    reached: str = ""
+    guarded: bool
+    reached: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,7 +376,7 @@ _SWITCH_NAMES = frozenset(path.rpartition(".")[2] for path in _SWITCHES)
 
 @functools.lru_cache(maxsize=4096)
 def _argument(kind: str, holder: str, attached: bool, frozen: bool, of: str, made_here: bool,
-              limits: tuple[float | None, float | None] | None) -> Argument:  # fmt: skip
+              limits: tuple[Number | None, Number | None] | None) -> Argument:  # fmt: skip
     return Argument(kind, holder, attached, frozen, of, made_here, limits)  # most are the same few
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
-from memlint.facts.loads import is_test_file
 from memlint.facts.probes import Measured, may_measure
+from memlint.facts.trials import is_unit_test
 
 _LEAVING = frozenset({"exit", "_exit", "abort", "execv", "execve", "kill"})
 _TAKING = frozenset({"load_state_dict", "load_weights", "from_pretrained"})
@@ -35,7 +35,7 @@ class Coupled:
 
 def coupled(facts: FileFacts) -> Iterator[Coupled]:
     """Every such limit of a file."""
-    if is_test_file(facts.path) or not may_measure(facts):
+    if is_unit_test(facts.path) or not may_measure(facts):
         return
     for scope in facts.all_scopes():
         if not any(isinstance(part, n.Compare) for part in scope.every()):

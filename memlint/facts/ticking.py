@@ -54,12 +54,6 @@ def reached(scope: Scope, site: CallSite) -> str:
     return f"{how}{GUARDED}" if how and site.rare else how
 
 
-def is_trial(path: str) -> bool:
-    """Whether a file holds tests or benchmarks, where speed is not the point or is measured on purpose."""
-    parts = path.lower().replace("-", "_").split("/")
-    return any(part.startswith(("test", "bench")) or part.endswith(("_test.py", "_bench.py")) for part in parts)
-
-
 def bound_in(loop: n.Stmt) -> set[str]:
     """The dotted names that a loop binds, in its head and its body."""
     names = _targets(loop.target) if isinstance(loop, n.For) else set()

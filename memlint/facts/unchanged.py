@@ -9,7 +9,8 @@ from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
 from memlint.facts import values as v
 from memlint.facts.events import CallSite, Loop
-from memlint.facts.ticking import ALWAYS, TICK, bound_in, is_trial, reached, ticking
+from memlint.facts.ticking import ALWAYS, TICK, bound_in, reached, ticking
+from memlint.facts.trials import is_trial
 
 _SERIALIZERS = frozenset({
     "json.dumps", "json.dump", "simplejson.dumps", "ujson.dumps", "orjson.dumps", "pickle.dumps", "pickle.dump",

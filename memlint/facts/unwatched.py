@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
-from memlint.facts.loads import is_test_file
 from memlint.facts.probes import probe_calls
+from memlint.facts.trials import is_unit_test
 
 _SHOWING = frozenset({"print", "info", "debug", "warning", "log", "debug_memory", "write", "log_metrics", "add_scalar"})
 
@@ -34,7 +34,7 @@ class Unwatched:
 
 def unwatched(facts: FileFacts) -> Iterator[Unwatched]:
     """Every such step and helper of a file."""
-    if is_test_file(facts.path):
+    if is_unit_test(facts.path):
         return
     for scope in facts.all_scopes():
         if scope.events.backwards:

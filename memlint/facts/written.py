@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
 from memlint.facts.events import CallSite
-from memlint.facts.loads import LOADERS, is_test_file, loads_weights
+from memlint.facts.loads import LOADERS, loads_weights
 from memlint.facts.paths import Template, differ, last_part, literals, template
 from memlint.facts.tracing import Uses
+from memlint.facts.trials import is_unit_test
 
 # Calls that write a file, with the position of its path.
 WRITERS = {
@@ -57,7 +58,7 @@ class _Guard:
 
 def reloads(facts: FileFacts) -> Iterator[Reload]:
     """Every such reload of a file."""
-    if is_test_file(facts.path):
+    if is_unit_test(facts.path):
         return
     for scope in facts.all_scopes():
         if scope.node is None or len(scope.events.calls) < 2:

@@ -1,0 +1,23 @@
+"""`memlint clean`."""
+
+from __future__ import annotations
+
+import argparse
+
+from memlint.cli import inputs
+from memlint.cli.screen import Screen
+from memlint.config import ConfigError, display_path
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Remove the cache, and say so."""
+    screen = Screen(arguments.color)
+    cache = inputs.cache(arguments)
+    folder = display_path(str(cache.folder))
+    try:
+        removed = cache.clean()
+    except OSError as error:
+        raise ConfigError(f"{folder}: {error.strerror or error}") from None
+    if not arguments.quiet:
+        screen.remark(f"Removed {folder}.\n" if removed else f"There is no cache at {folder}.\n")
+    return 0

@@ -1,0 +1,46 @@
+"""What should be gone by now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from memlint.facts.defects.spans import Span
+
+
+@dataclass(frozen=True, slots=True)
+class UnreleasedObject:
+    """Something large that is alive while what replaces it, or what follows it, is built.
+
+    form: slot (owner and key name it: `release(owner, key)` before the statement), dict (the name `key` is not used
+        after the statement) or idle (an optimizer, the name `key`, is not used in the statement or after it).
+    statement: span of that statement.
+    """
+
+    form: str
+    statement: Span
+    key: str
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FutileRelease:
+    """A release that frees nothing.
+
+    statement: span of the `del`, or of the loop that removes hooks. name: what should have gone.
+    holder: what holds it still, as reports say it.
+    """
+
+    statement: Span
+    name: str
+    holder: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnclosedResource:
+    """Something that lives on until it is closed, and is not.
+
+    call: span of the call that opens it. kind: figure | pool | writer.
+    """
+
+    call: Span
+    kind: str

@@ -1,0 +1,92 @@
+"""The files of one run, and what earlier runs have found out about them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from memlint import codec
+from memlint.cache import Cache, Keys
+from memlint.facts import FileFacts
+from memlint.facts.scopes import module_name
+from memlint.proposals import FileError, Question
+from memlint.rule import Place, Spot
+from memlint.source import Source, Unreadable
+from memlint.workers import Done, Task
+
+
+class Known:
+    """Reads files, and finds the cached answers for them by their content.
+
+    packages: see `memlint.engine`. overlay: contents that replace the disk's; what is said of them is not cached.
+    """
+
+    def __init__(self, cache: Cache | None, packages: frozenset[str], overlay: Mapping[str, bytes]) -> None:
+        self._cache, self._packages, self._overlay = cache, packages, overlay
+        self._keys = Keys()
+
+    def look_up(self, number: int, path: str, question: Question) -> Done | Task:
+        """What is known of a file, or the task to find it out."""
+        if self._cache is None:
+            return Task(number, path, self._size(path), question)
+        task = Task(number, path, 0, question)
+        found = self.read(task)
+        if isinstance(found, FileError):
+            return Done(task, b"", found)
+        data, _ = found
+        packed = self._cache.get(self._key("answer", path, question, data))
+        try:
+            if packed is not None:
+                return Done(task, data, codec.decode(packed))
+        except codec.Unfit:
+            pass  # asked again, and written anew
+        return Task(number, path, len(data), question)
+
+    def read(self, task: Task) -> tuple[bytes, str] | FileError:
+        """The bytes of a file, and the key to store its answer under: "" for none."""
+        try:
+            data = self._bytes(task.path)
+        except OSError as error:
+            return FileError(task.path, None, None, f"can't be read: {error.strerror or error}")
+        stored = self._cache is not None and task.path not in self._overlay
+        return data, self._key("answer", task.path, task.question, data) if stored else ""
+
+    def places(self, path: str, spots: Iterable[Spot]) -> dict[Spot, Place]:
+        """Where events of a file stand. It is read once more, unless the places were asked for in an earlier run."""
+        wanted = {(spot.scope, spot.events, spot.index): spot for spot in spots}
+        try:
+            data = self._bytes(path)
+        except OSError:
+            return {}
+        key = self._key("places", path, Question(()), data)
+        known = self._places(key)
+        if not wanted.keys() <= known.keys():
+            try:
+                facts = FileFacts(Source(path, data), self._packages)
+                known = {**known, **{event: facts.spot(spot) for event, spot in wanted.items()}}
+                facts.close()
+            except (Unreadable, IndexError):
+                return {}  # changed since it was checked: the finding stands, without this part of its reasons
+            if self._cache is not None and path not in self._overlay:
+                self._cache.put(key, codec.encode_places(known))
+        return {spot: known[event] for event, spot in wanted.items()}
+
+    def _places(self, key: str) -> dict[tuple[int, str, int], Place]:
+        packed = self._cache.get(key) if self._cache is not None else None
+        try:
+            return codec.decode_places(packed) if packed is not None else {}
+        except codec.Unfit:
+            return {}
+
+    def _bytes(self, path: str) -> bytes:
+        return self._overlay[path] if path in self._overlay else Path(path).read_bytes()
+
+    def _size(self, path: str) -> int:
+        try:
+            return len(self._overlay[path]) if path in self._overlay else os.stat(path).st_size
+        except OSError:
+            return 0  # reading it will say why
+
+    def _key(self, kind: str, path: str, question: Question, data: bytes) -> str:
+        return self._keys.key(kind, path, module_name(path, self._packages), question, data)

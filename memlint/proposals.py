@@ -1,0 +1,76 @@
+"""What the rules say to one file by itself: a pure function of its bytes, so that any process may work it out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from memlint import registry, suppress
+from memlint.facts import FileFacts
+from memlint.facts.demands import Demand
+from memlint.facts.summary import Summary, summarize
+from memlint.rule import Proposal, Rule
+from memlint.source import Source, Unreadable
+
+
+@dataclass(frozen=True, slots=True)
+class FileError:
+    """A file that could not be checked: one line for the user."""
+
+    path: str
+    line: int | None
+    column: int | None
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileResult:
+    """What one file contributes: a pure function of its bytes and the rules that are asked."""
+
+    summary: Summary
+    proposals: tuple[Proposal, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a file is asked. rules: their names. limits: those that the user has declared for settings."""
+
+    rules: tuple[str, ...]
+    limits: tuple[Demand, ...] = ()
+
+
+def answer(path: str, data: bytes, question: Question, packages: frozenset[str]) -> FileResult | FileError | None:
+    """What a file contributes: nothing where it asks to be skipped."""
+    try:
+        source = Source(path, data)
+        if suppress.skips_file(source.text):
+            return None
+        known = registry.rules()
+        return propose(source, [known[name] for name in question.rules], packages, question.limits)
+    except Unreadable as error:
+        return FileError(path, error.line, error.column, error.message)
+    except RecursionError:
+        return FileError(path, None, None, "is nested too deeply to be analysed")
+
+
+def propose(
+    source: Source, rules: Sequence[Rule], packages: frozenset[str], limits: tuple[Demand, ...] = ()
+) -> FileResult:
+    """Ask the rules about one file. limits: those that the user has declared for settings."""
+    facts = FileFacts(source, packages, limits)
+    try:
+        proposals = []
+        for rule in rules:
+            if rule.needs and not any(text in source.text for text in rule.needs):
+                continue
+            for proposal in rule.proposals(facts):
+                proposals.append(_named(proposal, rule.name))
+        return FileResult(summarize(facts), tuple(proposals))
+    finally:
+        facts.close()
+
+
+def _named(proposal: Proposal, rule: str) -> Proposal:
+    return Proposal(
+        proposal.message, proposal.place, proposal.fact, proposal.evidence, proposal.conditions, proposal.severity, rule
+    )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from memlint.facts import FileFacts, Scope
+from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts import values as v
 from memlint.facts.events import CONSTANT, STRUCTURE, Growth
@@ -77,7 +78,7 @@ def _stored_too(scope: Scope, growth: Growth, whole: str) -> bool:
 
 def _holds(expr: n.Expr, name: str) -> bool:
     """Whether what is stored may hold the named value. A text does not, nor does what is only asked about it."""
-    if isinstance(expr, n.Text) or isinstance(expr, n.Attr) and expr.attr in METADATA:
+    if isinstance(expr, n.Text) or isinstance(expr, n.Attr) and expr.attr in k.METADATA:
         return False
     if isinstance(expr, n.Name):
         return expr.id == name

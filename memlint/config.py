@@ -37,7 +37,7 @@ COMMAND_LINE = "command line"
 
 _TAUGHT = (STEP, GRAD_OFF, BOUNDED)
 _RULE_LISTS = ("select", "extend-select", "ignore", "fixable", "unfixable")
-KEYS = (*_RULE_LISTS, "per-file-ignores", "exclude", "strict", "runtime", *_TAUGHT, "limits", "rules")
+KEYS = (*_RULE_LISTS, "per-file-ignores", "exclude", "strict", "baseline", "runtime", *_TAUGHT, "limits", "rules")
 LIMITS_RULE = "hold-config-limits"
 """The rule that is on by default where limits are declared: without any it has nothing to say."""
 
@@ -95,6 +95,7 @@ class Overrides:
     selection: Selection = Selection()
     exclude: tuple[str, ...] = ()
     strict: bool | None = None
+    baseline: str | None = None
     runtime: str | None = None
 
 
@@ -105,6 +106,7 @@ class Settings:
     fixable, unfixable: whose fixes may be shown and made.
     per_file_ignores: (folder that the pattern starts from, pattern, rule names).
     exclude: (folder that the patterns start from, patterns); what is excluded by default is not listed.
+    baseline: the path of the file that lists known findings, "" for none.
     taught: functions and containers that the user has listed by name.
     limits: what the user declares of settings of the program.
     rules: what the user set, by rule and option.
@@ -119,6 +121,7 @@ class Settings:
     per_file_ignores: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
     exclude: tuple[tuple[str, tuple[str, ...]], ...] = ()
     strict: bool = False
+    baseline: str = ""
     runtime: str = "import"
     taught: Taught = field(default_factory=Taught)
     limits: tuple[Demand, ...] = ()
@@ -267,7 +270,9 @@ def read(path: str, folder: str) -> Layer | None:
         document = tomllib.loads(data.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise ConfigError(f"{shown}: not UTF-8: {error.reason} at byte {error.start}") from None
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        raise ConfigError(f"{shown}: not valid TOML: nested too deeply") from None
+    except ValueError as error:  # a number with too many digits is no error of TOML's own
         raise ConfigError(f"{shown}: not valid TOML: {' '.join(str(error).split())}") from None
     tool = document.get("tool")
     table = tool.get("memlint") if isinstance(tool, dict) else None
@@ -309,6 +314,10 @@ def _checked(table: Any, shown: str, folder: str) -> Iterator[tuple[Key, Any]]:
             if not isinstance(value, bool):
                 raise ConfigError(f'{here} "strict" must be true or false, not {_shown(value)}')
             yield (key,), value
+        elif key == "baseline":
+            if not isinstance(value, str):
+                raise ConfigError(f'{here} "baseline" must be a string, not {_shown(value)}')
+            yield (key,), display_path(os.path.join(folder, value)) if value else ""
         elif key == "runtime":
             runtime = check_runtime(value, f'{here} "runtime"')
             if runtime != "import":
@@ -393,6 +402,8 @@ def _settings(layer: Layer, overrides: Overrides) -> Settings:
     origins = {".".join(key): origin for key, (_, origin) in layer.items()}
     if overrides.strict is not None:
         origins["strict"] = COMMAND_LINE
+    if overrides.baseline is not None:
+        origins["baseline"] = COMMAND_LINE
     if overrides.runtime is not None:
         origins["runtime"] = COMMAND_LINE
     exclude = [get("exclude", None)] if ("exclude",) in layer else []
@@ -415,6 +426,7 @@ def _settings(layer: Layer, overrides: Overrides) -> Settings:
         per_file_ignores=tuple(ignores),
         exclude=tuple(exclude),
         strict=overrides.strict if overrides.strict is not None else get("strict", False),
+        baseline=overrides.baseline if overrides.baseline is not None else get("baseline", ""),
         runtime=overrides.runtime if overrides.runtime is not None else get("runtime", "import"),
         taught=Taught(*(get(key, ()) for key in _TAUGHT)),
         limits=limits,

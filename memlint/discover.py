@@ -12,7 +12,7 @@ from memlint.config import Resolver, Settings, compiled, display_path
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
-SUFFIXES = (".py", ".pyi")
+SUFFIXES = (".py", ".pyi", ".ipynb")
 
 # Folders that hold no source of the user's own; the list of ruff. `exclude = ["!build"]` takes one back.
 # fmt: off

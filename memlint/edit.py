@@ -14,6 +14,7 @@ import libcst as cst
 
 from memlint import imports
 from memlint.fixer import Edit, Fixer, Refuse, Safety
+from memlint.notebook import Notebook, NotebookError
 from memlint.rule import Finding, Tier
 from memlint.tree import Tree, compiles, lines, parse
 
@@ -61,6 +62,15 @@ def cure(
     except Refuse as reason:
         return Refusal(str(reason))
     return Cure(edit.safety, new, hunks(text, new))
+
+
+def in_notebook(book: Notebook, cure: Cure) -> Cure | Refusal:
+    """A fix of a notebook's text as its cells take it."""
+    try:
+        new = book.settled(cure.text)
+    except NotebookError as error:
+        return Refusal(error.message)
+    return Cure(cure.safety, new, hunks(book.text, new))
 
 
 def propose(tree: Tree, finding: Finding, fixer: Fixer, options: Mapping[str, Any]) -> Edit:

@@ -8,15 +8,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from memlint import registry, suppress
+from memlint import notebook, registry, suppress
 from memlint.cache import Cache
 from memlint.config import Settings, all_rules, nearest
 from memlint.facts.scopes import module_name
 from memlint.known import Known
 from memlint.project import Project
 from memlint.proposals import FileError, FileResult, Question, propose
-from memlint.rule import Evidence, Finding, Place, Proposal, Reason, Severity, Spot, Tier, Verdict
-from memlint.source import decode
+from memlint.rule import Cell, Evidence, Finding, Place, Proposal, Reason, Severity, Spot, Tier, Verdict
+from memlint.source import Unreadable, opened
+from memlint.source import read as text_of
 from memlint.taught import BOUNDED, Unknown
 from memlint.workers import Asked, Done, answers
 
@@ -29,6 +30,7 @@ class Report:
 
     texts: the decoded text of each file that has findings.
     unknown_names: one line for each name in the configuration that means nothing in the checked files.
+    notebooks: those that findings name a place in.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -36,6 +38,7 @@ class Report:
     checked: int = 0
     texts: dict[str, str] = field(default_factory=dict)
     unknown_names: list[str] = field(default_factory=list)
+    notebooks: dict[str, notebook.Notebook] = field(default_factory=dict)
 
 
 def check(
@@ -56,7 +59,9 @@ def check(
     gc_was_on = gc.isenabled()
     gc.disable()
     try:
-        return _check(files, overlay or {}, progress or _silent, cache, jobs)
+        report = _check(files, overlay or {}, progress or _silent, cache, jobs)
+        _open_notebooks(report, [path for path, _ in files], overlay or {})
+        return report
     finally:
         if gc_was_on:
             gc.enable()
@@ -80,7 +85,7 @@ def _check(
 
     def take(done: Done) -> None:
         shown = isinstance(done.answer, FileResult) and (done.answer.proposals or b"memlint:" in done.data)
-        answered[done.task.number] = (done.answer, decode(done.data)[0] if shown else None)
+        answered[done.task.number] = (done.answer, text_of(done.task.path, done.data)[0] if shown else None)
         progress(len(answered), len(files))
 
     for number, (path, question) in enumerate(_questions(files)):
@@ -121,6 +126,39 @@ def _check(
         report.findings.extend(suppress.apply(found, report.texts[path], path, enabled, frozenset(all_rules())))
     report.findings.sort(key=lambda f: (f.place, f.rule))
     return report
+
+
+def _open_notebooks(report: Report, paths: Sequence[str], overlay: Mapping[str, bytes]) -> None:
+    """Say of places in notebooks which cell they are in, and which cells were left out because they do not parse."""
+    shown = {place.path for finding in report.findings for place in _places(finding)}
+    books: dict[str, notebook.Notebook] = {}
+    for path in paths:
+        if not path.endswith(notebook.SUFFIX):
+            continue
+        try:
+            book = opened(overlay[path] if path in overlay else Path(path).read_bytes())
+        except (OSError, Unreadable):
+            continue  # it has been said, or it is gone
+        if path in shown:
+            books[path] = book
+        for number, error in [] if suppress.skips_file(book.text) else book.broken:
+            line, column = error.line or 1, error.column or 1
+            at = book.file_line(number, line)
+            cell = Cell(number, line, column, line, column, at, at)
+            report.errors.append(FileError(path, line, column, f"this cell {error.message}", cell))
+
+    def placed(place: Place) -> Place:
+        return dataclasses.replace(place, cell=books[place.path].cell(place)) if place.path in books else place
+
+    report.notebooks = books
+    for number, finding in enumerate(report.findings):
+        if any(place.path in books for place in _places(finding)):
+            steps = tuple(Evidence(placed(step.place), step.message) for step in finding.evidence)
+            report.findings[number] = dataclasses.replace(finding, place=placed(finding.place), evidence=steps)
+
+
+def _places(finding: Finding) -> list[Place]:
+    return [finding.place, *(step.place for step in finding.evidence)]
 
 
 def _questions(files: Sequence[tuple[str, Settings]]) -> Iterator[tuple[str, Question]]:

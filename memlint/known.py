@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -69,7 +70,8 @@ class Known:
             except (Unreadable, IndexError):
                 return {}  # changed since it was checked: the finding stands, without this part of its reasons
             if self._cache is not None and path not in self._overlay:
-                self._cache.put(key, codec.encode_places(known))
+                with contextlib.suppress(codec.Unfit):  # a name that is no text: looked up again in the next run
+                    self._cache.put(key, codec.encode_places(known))
         return {spot: known[event] for event, spot in wanted.items()}
 
     def _places(self, key: str) -> dict[tuple[int, str, int], Place]:

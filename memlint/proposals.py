@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from memlint import registry, suppress
 from memlint.facts import FileFacts
 from memlint.facts.demands import Demand
 from memlint.facts.summary import Summary, summarize
-from memlint.rule import Proposal, Rule
+from memlint.rule import Cell, Proposal, Rule
 from memlint.source import Source, Unreadable
 
 
@@ -21,6 +21,7 @@ class FileError:
     line: int | None
     column: int | None
     message: str
+    cell: Cell | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,9 @@ from memlint import edit, imports, registry, suppress
 from memlint.disk import replace, vendor, vendoring
 from memlint.engine import FileError
 from memlint.fixer import Edit, Refuse, Safety
+from memlint.notebook import SUFFIX, Notebook, NotebookError
 from memlint.rule import Finding
-from memlint.source import Unreadable, decode
+from memlint.source import Unreadable, decode, opened
 from memlint.tree import Tree, lines
 
 if TYPE_CHECKING:
@@ -96,8 +97,21 @@ class _Draft:
     text: str
     encoding: str
     bom: bool
+    notebook: Notebook | None = None
+
+    def settled(self, text: str) -> str:
+        """A new text as it would be read from the file."""
+        try:
+            return text if self.notebook is None else self.notebook.settled(text)
+        except NotebookError as error:
+            raise Refuse(error.message) from None
 
     def encode(self, text: str) -> bytes:
+        if self.notebook is not None:
+            try:
+                return self.notebook.write(text)
+            except NotebookError as error:
+                raise Refuse(error.message) from None
         try:
             return (b"\xef\xbb\xbf" if self.bom else b"") + text.encode(self.encoding)
         except UnicodeEncodeError:
@@ -198,7 +212,11 @@ class _Repair:
             self.drafts[path] = None
             try:
                 old = Path(path).read_bytes()
-                draft = _Draft(old, *decode(old))
+                if path.endswith(SUFFIX):
+                    book = opened(old)
+                    draft = _Draft(old, book.text, "utf-8", False, book)
+                else:
+                    draft = _Draft(old, *decode(old))
                 if draft.text != text or draft.encode(text) != old:
                     raise Refuse("it was changed while it was checked, or can't be written back unchanged")
                 self.drafts[path] = draft
@@ -316,7 +334,7 @@ class _Repair:
 
 def _made(steps: Sequence[_Step], tree: Tree, draft: _Draft) -> tuple[str, list[tuple[int, int]]]:
     """The text after these steps, and where its functions are. Raises Refuse."""
-    text = edit.apply(tree, [step.edit for step in steps])
+    text = draft.settled(edit.apply(tree, [step.edit for step in steps]))
     draft.encode(text)
     functions = Tree(text).functions
     if len(functions) != len(tree.functions):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,15 +12,33 @@ if TYPE_CHECKING:
     from memlint.facts import FileFacts
 
 
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Where a stretch of a notebook's code stands: in which of its cells, counted from 1 over all of them, where in
+    that one, and in which lines of the file."""
+
+    number: int
+    line: int
+    column: int
+    end_line: int
+    end_column: int
+    file_line: int
+    file_end_line: int
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
-    """A stretch of source. Lines and columns count from 1; the end column is the first one after the stretch."""
+    """A stretch of source. Lines and columns count from 1; the end column is the first one after the stretch.
+
+    cell: in a notebook, whose cells make one source.
+    """
 
     path: str
     line: int
     column: int
     end_line: int
     end_column: int
+    cell: Cell | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

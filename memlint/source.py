@@ -14,6 +14,7 @@ from typing import Any
 import libcst as cst
 from libcst._nodes.internal import CodegenState
 
+from memlint import notebook
 from memlint.rule import Place
 
 MAX_BYTES = 20_000_000
@@ -50,12 +51,29 @@ def decode(data: bytes) -> tuple[str, str, bool]:
     return text, "utf-8" if bom else encoding, bom
 
 
+def read(path: str, data: bytes) -> tuple[str, str, bool]:
+    """The Python text in a file, its encoding, and whether it starts with a byte order mark."""
+    if not path.endswith(notebook.SUFFIX):
+        return decode(data)
+    return opened(data).text, "utf-8", False
+
+
+def opened(data: bytes) -> notebook.Notebook:
+    """The notebook in a file."""
+    if len(data) > MAX_BYTES:
+        raise Unreadable(f"larger than {MAX_BYTES // 1_000_000} MB, not checked")
+    try:
+        return notebook.Notebook(data)
+    except notebook.NotebookError as error:
+        raise Unreadable(error.message, error.line, error.column) from None
+
+
 class Source:
     """A parsed file. `tree` is the LibCST module; `place` finds where a node of it stands."""
 
     def __init__(self, path: str, data: bytes) -> None:
         self.path = path
-        self.text, self.encoding, self.bom = decode(data)
+        self.text, self.encoding, self.bom = read(path, data)
         if _depth(self.text) > MAX_DEPTH:
             raise Unreadable("is nested too deeply to be parsed")
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
@@ -35,3 +36,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def bless(request: pytest.FixtureRequest) -> bool:
     """Whether this run writes what it would otherwise compare with."""
     return bool(request.config.getoption("--bless"))
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """torch computes on one thread: many small tensors are slower on several, and sums may round otherwise."""
+    if importlib.util.find_spec("torch") is None:
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -40,7 +40,7 @@ def found(*paths: str, exclude: tuple[str, ...] = ()) -> list[str]:
 
 def test_python_files_below_a_folder_in_order(grow: Grow) -> None:
     grow("b.py", "a.py", "pkg/c.pyi", "pkg/deep/d.py", "notes.txt", "script", "e.ipynb")
-    assert found() == ["a.py", "b.py", "pkg/c.pyi", "pkg/deep/d.py"]
+    assert found() == ["a.py", "b.py", "e.ipynb", "pkg/c.pyi", "pkg/deep/d.py"]
     assert found("pkg") == ["pkg/c.pyi", "pkg/deep/d.py"]
 
 

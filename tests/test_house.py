@@ -24,7 +24,9 @@ LONGEST_FILE = 500
 ORDER = [
     {"memlint"},  # the version, and where the package lies
     {"memlint.runtime", "memlint.rule", "memlint.fixer"},  # the helpers, and the words that all others speak
-    {"memlint.source", "memlint.suppress", "memlint.page"},
+    {"memlint.magics"},
+    {"memlint.notebook"},
+    {"memlint.source", "memlint.suppress", "memlint.page", "memlint.statements"},
     {"memlint.facts"},
     {"memlint.taught", "memlint.layout", "memlint.linking"},
     {"memlint.project"},
@@ -40,6 +42,7 @@ ORDER = [
     {"memlint.known"},
     {"memlint.discover", "memlint.engine"},
     {"memlint.disk"},
+    {"memlint.baseline", "memlint.changes"},
     {"memlint.repair"},
     {"memlint.report"},
     {"memlint.cli"},

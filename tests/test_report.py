@@ -288,13 +288,14 @@ def test_json_has_every_field() -> None:
             "rule": "bound-history",
             "message": "`self.losses` grows",
             "path": "train.py",
+            "cell": None,
             "line": 10,
             "column": 9,
             "end_line": 10,
             "end_column": 33,
             "tier": "proved",
             "severity": "warning",
-            "evidence": [{"path": "train.py", "line": 5, "column": 9, "message": "made here"}],
+            "evidence": [{"path": "train.py", "cell": None, "line": 5, "column": 9, "message": "made here"}],
             "open_questions": ["who?"],
             "unknowns": [{"question": "who?", "would_prove": "ask around"}],
             "silent_if": ["somebody clears it"],
@@ -302,6 +303,7 @@ def test_json_has_every_field() -> None:
                 "safety": "unsafe",
                 "edits": [
                     {
+                        "cell": None,
                         "line": 6,
                         "column": 1,
                         "end_line": 7,

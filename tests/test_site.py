@@ -142,10 +142,10 @@ def test_every_rule_and_every_helper_has_its_page(site: Path) -> None:
 
 def test_every_key_is_explained_with_its_default() -> None:
     text = (docs.DOCS / "configuration.md").read_text(encoding="utf-8")
-    rows = dict(re.findall(r"^\| `([\w-]+)` \| (.*?) \|", text, re.MULTILINE))
+    rows = dict(re.findall(r"^\| `(\w[\w-]*)` \| (.*?) \|", text, re.MULTILINE))
     assert tuple(rows) == config.KEYS
     settings = config.Settings()
-    for key in ("extend-select", "ignore", "fixable", "unfixable", "exclude", "strict", "runtime"):
+    for key in ("extend-select", "ignore", "fixable", "unfixable", "exclude", "strict", "baseline", "runtime"):
         default = getattr(settings, key.replace("-", "_"))
         shown = tomllib.loads(f"x = {rows[key].strip('`')}")["x"]
         assert shown == (list(default) if isinstance(default, tuple) else default)

@@ -85,7 +85,7 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     check = commands.add_parser(
         "check",
         help="find memory defects",
-        description="Find memory defects in Python files.",
+        description="Find memory defects in Python files and notebooks.",
         parents=[paths, selection, settings, speed, cache, output],
         allow_abbrev=False,
     )
@@ -96,6 +96,12 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     check.add_argument("--output-file", metavar="FILE", help="write the findings to a file")
     check.add_argument("--statistics", action="store_true", help="show how often each rule found something")
     check.add_argument("--exit-zero", action="store_true", help="exit with 0 even where something was found")
+    check.add_argument("--baseline", metavar="FILE", help="leave out the findings that this file lists as known")
+    check.add_argument(
+        "--no-baseline", dest="baseline", action="store_const", const="", help="report known findings, too"
+    )
+    check.add_argument("--write-baseline", metavar="FILE", help="list all that is found now in this file as known")
+    check.add_argument("--diff-base", metavar="REV", help="report only on lines changed since this git revision")
     check.add_argument("--stdin-filename", metavar="NAME", help="check standard input under this name")
 
     fix = commands.add_parser(

@@ -111,7 +111,7 @@ def entry(repository: str | None) -> dict[str, Any]:
         "name": "memlint",
         "entry": "memlint check --force-exclude",
         "language": "system",
-        "types_or": ["python"],
+        "types_or": ["python", "jupyter"],
         "require_serial": True,
     }
     return {"repo": "local", "hooks": [hook]}

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from memlint.cli import inputs
+from memlint.cli.narrow import Narrowing
 from memlint.cli.progress import Progress
 from memlint.cli.screen import Screen
 from memlint.config import ConfigError
@@ -33,15 +34,17 @@ def run(arguments: argparse.Namespace) -> int:
         files, overlay = inputs.standard_input(arguments, resolver)
     else:
         files, unusable = inputs.files(arguments, resolver)
+    narrowing = Narrowing(files, arguments)
 
     from memlint import engine  # here, so that a slip on the command line is answered without it
 
     cache, jobs = inputs.cache_in_use(arguments), inputs.jobs(arguments)
     with Progress(shown=not arguments.quiet) as progress:
         report = engine.check(files, overlay=overlay, progress=progress, cache=cache, jobs=jobs)
+    narrowing.apply(report)
     errors = [*unusable, *report.errors]
     settings = dict(files)
-    fixes = Fixes(report.texts, settings)
+    fixes = Fixes(report.texts, settings, report.notebooks)
     layout = f"{layout} statistics" if arguments.statistics else layout
     screen.show(_rendered(layout, report, errors, fixes, screen.paint))
     for error in errors:
@@ -49,8 +52,14 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.quiet:
         inputs.warn_of_cache(cache)
         inputs.warn_of_names(report.unknown_names, arguments.paths)
-        if files or unusable:
-            screen.remark(summary.last_line(report.findings, report.checked, len(errors), screen.paint_remarks))
+        narrowing.warn()
+        if narrowing.written:
+            screen.remark(narrowing.written)
+        elif files or unusable:
+            left_out = narrowing.left_out
+            screen.remark(
+                summary.last_line(report.findings, report.checked, len(errors), screen.paint_remarks, left_out)
+            )
         else:
             inputs.warn_of_nothing()
         if layout == "full":

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from memlint.cli import inputs
+from memlint.cli.narrow import Narrowing
 from memlint.cli.progress import Progress
 from memlint.cli.screen import Screen
 from memlint.config import ALL, check_names
@@ -34,6 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     rules = named if named and ALL not in named else None
     files, unusable = inputs.files(arguments, resolver)
     settings = dict(files)
+    narrowing = Narrowing(files)
 
     from memlint import engine, repair  # here, so that a slip on the command line is answered without them
 
@@ -50,6 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         # Asked again rather than added up: one repair may settle, move or uncover what another one is about.
         overlay = {path: new for path, (_, new) in outcome.changed.items()} if arguments.diff else None
         rest = check(files, overlay=overlay) if outcome.changed else seen[0]
+    narrowing.apply(rest)
     _take_back(outcome, {error.path for error in written})
     errors = [*unusable, *outcome.errors, *written]
     left = [finding for finding in rest.findings if rules is None or finding.rule in rules]
@@ -60,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         if not arguments.quiet:
             screen.show(f"fixed  {concise.headline(finding, screen.paint)}\n" for finding in outcome.fixed)
-        screen.show(_left(left, outcome, Fixes(rest.texts, settings), screen.paint))
+        screen.show(_left(left, outcome, Fixes(rest.texts, settings, rest.notebooks), screen.paint))
     for error in errors:
         screen.remark(summary.error_line(error, screen.paint_remarks))
     if not arguments.quiet:

@@ -49,6 +49,7 @@ def resolver(arguments: argparse.Namespace) -> Resolver:
         selection=selection,
         exclude=exclude,
         strict=getattr(arguments, "strict", None),
+        baseline=getattr(arguments, "baseline", None),
         runtime=None if runtime is None else check_runtime(runtime, "--runtime"),
     )
     return Resolver(overrides, isolated=arguments.isolated, file=arguments.config)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import IO, AnyStr
 
 from memlint.config import ConfigError
+from memlint.report import lines
 from memlint.report.paint import Painter, colours, plain
 
 
@@ -65,7 +66,7 @@ class Screen:
 
 def complain(message: str, kind: str = "error") -> None:
     """One line on standard error."""
-    _write(sys.stderr, [f"memlint: {kind}: {message}\n"])
+    _write(sys.stderr, [f"memlint: {kind}: {lines.printable(message)}\n"])
 
 
 def _write(stream: IO[AnyStr], chunks: Iterable[AnyStr]) -> None:

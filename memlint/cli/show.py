@@ -111,6 +111,7 @@ def _rows(settings: Settings) -> Iterator[tuple[str, Any, str]]:
     for _, patterns in settings.exclude:
         yield "exclude", list(patterns), origin("exclude")
     yield "strict", settings.strict, origin("strict")
+    yield "baseline", settings.baseline, origin("baseline")
     yield "runtime", settings.runtime, origin("runtime")
     for key, names in settings.taught.lists().items():
         yield key, list(names), origin(key)

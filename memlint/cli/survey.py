@@ -15,6 +15,7 @@ from memlint import discover, imports
 from memlint.config import FILE_NAME, ConfigError, Resolver, display_path
 from memlint.facts.frameworks import FRAMEWORKS
 from memlint.fixer import Refuse
+from memlint.notebook import SUFFIX
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -120,7 +121,9 @@ def look(path: str) -> Survey:
     survey = _found(start if start.is_dir() else start.parent)
     survey.settings, survey.document = _parsed(survey.root / FILE_NAME)
     found = {
-        file: _others(survey.root, file) for file, _ in discover.find([str(survey.root)], Resolver(isolated=True)).files
+        file: _others(survey.root, file)
+        for file, _ in discover.find([str(survey.root)], Resolver(isolated=True)).files
+        if not file.endswith(SUFFIX)
     }
     survey.others = sorted({folder for folder in found.values() if folder is not None})
     survey.files = [file for file, others in found.items() if others is None]
@@ -158,7 +161,9 @@ def _parsed(path: Path) -> tuple[bytes | None, Mapping[str, Any]]:
         raise ConfigError(f"{shown}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{shown}: not UTF-8: {error.reason} at byte {error.start}") from None
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        raise ConfigError(f"{shown}: not valid TOML: nested too deeply") from None
+    except ValueError as error:  # a number with too many digits is no error of TOML's own
         raise ConfigError(f"{shown}: not valid TOML: {' '.join(str(error).split())}") from None
 
 

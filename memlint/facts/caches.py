@@ -117,7 +117,7 @@ def lasting(cls: Class_) -> bool:
 def uses_object(scope: Scope) -> bool:
     """Whether a method reads the object that it is called on."""
     own = (scope.self_name, "super", "__class__")
-    return any(isinstance(part, n.Name) and part.id in own for inner in scope.within() for part in inner.every())
+    return any(part.id in own for inner in scope.within() for part in inner.of_type(n.Name))
 
 
 @dataclass(slots=True, eq=False)

@@ -34,7 +34,7 @@ class Calls(Methods, Clamping):
         keywords = [(name, self.eval(a)) for name, a in expr.keywords]
         method = func.attr if isinstance(func, n.Attr) else ""
         text = n.dotted(func)
-        on_self = isinstance(func, n.Attr) and n.dotted(func.value) == self.scope.self_name != ""
+        on_self = bool(method and self.scope.self_name) and text == f"{self.scope.self_name}.{method}"
         path = callee.path if callee.kind in (v.PACKAGE, v.CLASS) else ""
         size = self._size(expr, method, path, receiver, args, keywords)
         builtin = isinstance(func, n.Name) and not path and func.id not in self.env and not self._is_local(func.id)
@@ -246,9 +246,9 @@ class Calls(Methods, Clamping):
         trains = path in k.TRAINING_PATHS or method in k.TRAINING_METHODS
         if method == "requires_grad_" and args and args[0].const is False:
             return
-        closure = bool(expr.args) and n.dotted(expr.args[0]) in {inner.name for inner in self.scope.inner}
-        if method == "step" and (receiver.kind == v.OPTIMIZER or closure or any(v.graph_of(arg) for arg in args)):
-            trains = True
+        if method == "step":
+            closure = bool(expr.args) and n.dotted(expr.args[0]) in {inner.name for inner in self.scope.inner}
+            trains |= receiver.kind == v.OPTIMIZER or closure or any(v.graph_of(arg) for arg in args)
         if trains:
             self._once(("training", id(expr)), lambda: expr, self.events.training)
             if method in k.BACKWARD_METHODS or path in k.BACKWARD_PATHS:

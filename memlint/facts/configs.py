@@ -19,8 +19,6 @@ CONFIG_KEY = re.compile(
     r"^((model|net|network|train|training|exp|experiment)_)?(config|cfg|conf|args|opts?|options|h_?params"
     r"|hyper_?parameters|settings)$"
 )
-_WORDS = ("config", "cfg", "conf", "args", "opt", "opts", "options", "params", "parameters", "settings")
-_QUOTED = tuple(f"{word}{quote}" for word in _WORDS for quote in "\"'")
 _SHOWN = frozenset({"print", "info", "debug", "warning", "warn", "error", "exception", "log", "critical", "pprint"})
 _ASKING = frozenset({"isinstance", "len", "type", "bool", "id", "hasattr"})
 _COPIERS = frozenset({"vars", "asdict", "dict", "copy", "deepcopy", "to_dict", "as_dict", "to_container", "model_dump"})
@@ -204,7 +202,7 @@ def _judge(facts: FileFacts, scope: Scope, site: CallSite, uses: Uses, saves: li
 
 def _saves_them_bare(facts: FileFacts, weights: frozenset[str]) -> bool:
     """Whether the file itself puts such a checkpoint together, without a configuration."""
-    mappings = (_entries(part) for scope in facts.all_scopes() for part in scope.every() if isinstance(part, n.Mapping))
+    mappings = (_entries(part) for scope in facts.all_scopes() for part in scope.of_type(n.Mapping))
     return any(key in weights and _state_of(value) for entries in mappings for key, value in entries.items())
 
 
@@ -227,7 +225,7 @@ def _is_edited(scope: Scope, name: str) -> bool:
 def _known_entries(scope: Scope) -> frozenset[str]:
     """The entries of checkpoints that the functions of the loading class, or this function, speak of."""
     scopes = scope.owner.methods.values() if scope.owner is not None else [scope]
-    texts = {part.value for s in scopes for part in s.every() if isinstance(part, n.Const) and type(part.value) is str}
+    texts = {part.value for s in scopes for part in s.of_type(n.Const) if type(part.value) is str}
     return frozenset(text for text in texts if KEYS.search(text))
 
 
@@ -312,19 +310,15 @@ def _read_elsewhere(facts: FileFacts, scope: Scope, key: str) -> str:
     return next((other.name for other in facts.all_scopes() if other is not scope and key in config_reads(other)), "")
 
 
-def names_config(facts: FileFacts) -> bool:
-    """Whether a file names such an entry at all: most do not, and cost nothing."""
-    return facts.mentions(*_QUOTED)
-
-
 def config_reads(scope: Scope) -> set[str]:
     """The entries of that kind that a function takes out of anything and does not only show."""
     read: set[str] = set()
     uses: Uses | None = None
-    for part in scope.every():
-        index = part.index if isinstance(part, n.Item) else None
-        if isinstance(part, n.Call) and isinstance(part.func, n.Attr) and part.func.attr == "get" and part.args:
-            index = part.args[0]
+    taken: list[tuple[n.Expr, n.Expr]] = [(part, part.index) for part in scope.of_type(n.Item)]
+    for call in scope.of_type(n.Call):
+        if isinstance(call.func, n.Attr) and call.func.attr == "get" and call.args:
+            taken.append((call, call.args[0]))
+    for part, index in taken:
         key = index.value if isinstance(index, n.Const) and isinstance(index.value, str) else ""
         if CONFIG_KEY.match(key) and key not in read:
             uses = uses or Uses(scope.body)

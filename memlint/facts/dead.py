@@ -155,7 +155,7 @@ def _has_parameters(facts: FileFacts, cls: Class_) -> bool:
     """Whether a class of the file is known to keep a parameter, or a module that has some."""
     if any(value.kind == v.MODULE and not value.frozen for value in cls.attributes.values()):
         return True
-    calls = (e for method in cls.methods.values() for e in method.every() if isinstance(e, n.Call))
+    calls = (call for method in cls.methods.values() for call in method.of_type(n.Call))
     return any(facts.names.path(n.dotted(call.func)).endswith("nn.Parameter") for call in calls)
 
 

@@ -114,7 +114,7 @@ def _computes(expr: n.Expr) -> bool:
 
 def _read_back(slot: Slot, stored: n.Assign, writer: Scope, family: list[Class_], cutter: Scope) -> n.Expr | None:
     """Where the next call reads what this one stored: above in the method itself, or in one that it calls."""
-    calls = [n.dotted(part.func).split(".") for part in writer.every() if isinstance(part, n.Call)]
+    calls = [n.dotted(part.func).split(".") for part in writer.of_type(n.Call)]
     called = {path[1] for path in calls if len(path) == 2 and path[0] == writer.self_name}
     for stmt in writer.statements():
         if stmt is stored:

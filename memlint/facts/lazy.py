@@ -56,8 +56,7 @@ def piled(facts: FileFacts) -> Iterator[Piled]:
     module = next((name for name, path in facts.names.imports.items() if path == CORE), "")
     if not module and facts.names.imports.get("mlx") == "mlx":
         module = CORE
-    grows = any(True for scope in facts.all_scopes() for _ in _growing(scope, scope.body, [], [], None))
-    if not module or not grows:
+    if not module or not any(True for scope in facts.all_scopes() for _ in _growing(scope, scope.body, [], [], None)):
         return
     arrays = Arrays(facts)
     for scope in facts.all_scopes():

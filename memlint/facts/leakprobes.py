@@ -59,7 +59,7 @@ def blind(facts: FileFacts, large: int) -> Iterator[Blind]:
     for scope in facts.all_scopes():
         if may_measure(facts):
             measured = Measured(facts, scope)
-            if any(isinstance(part, n.Call) and measured.is_measuring(part) for part in scope.every()):
+            if any(measured.is_measuring(call) for call in scope.of_type(n.Call)):
                 yield from _side_by_side(facts, scope, measured)
         yield from _unguarded(facts, scope, large)
 

@@ -19,7 +19,7 @@ def lower(module: cst.Module) -> list[n.Stmt]:
 def _body(body: Sequence[Any]) -> list[n.Stmt]:
     out: list[n.Stmt] = []
     for line in body:
-        if isinstance(line, cst.SimpleStatementLine):
+        if type(line) is cst.SimpleStatementLine:
             for small in line.body:
                 _small(small, out)
         else:
@@ -37,35 +37,48 @@ def _suite(suite: cst.BaseSuite) -> list[n.Stmt]:
 
 
 def _small(node: Any, out: list[n.Stmt]) -> None:
-    if isinstance(node, cst.Expr):
-        out.append(n.Do(node, expr(node.value)))
-    elif isinstance(node, cst.Assign):
-        out.append(n.Assign(node, [expr(t.target) for t in node.targets], expr(node.value)))
-    elif isinstance(node, cst.AnnAssign):
-        note = expr(node.annotation.annotation)
-        if node.value is None:
-            out.append(n.Declare(node, expr(node.target), note))
-        else:
-            out.append(n.Assign(node, [expr(node.target)], expr(node.value), note))
-    elif isinstance(node, cst.AugAssign):
-        op = type(node.operator).__name__.removesuffix("Assign")
-        out.append(n.Augment(node, op, expr(node.target), expr(node.value)))
-    elif isinstance(node, cst.Return):
-        out.append(n.Return(node, _maybe(node.value)))
-    elif isinstance(node, cst.Import):
-        out.append(n.Import(node, [_import(alias) for alias in node.names]))
-    elif isinstance(node, cst.ImportFrom):
-        out.append(n.Import(node, _import_from(node)))
-    elif isinstance(node, cst.Assert):
-        out.append(n.Assert(node, expr(node.test)))
-    elif isinstance(node, cst.Raise):
-        out.append(n.Raise(node, _maybe(node.exc)))
-    elif isinstance(node, cst.Del):
-        out.append(n.Delete(node, expr(node.target)))
-    elif isinstance(node, (cst.Break, cst.Continue)):
-        out.append(n.Jump(node, type(node).__name__.lower()))
-    elif isinstance(node, (cst.Global, cst.Nonlocal)):
-        out.append(n.Global(node, [item.name.value for item in node.names]))
+    make = _SMALL.get(type(node))
+    if make is not None:
+        out.append(make(node))
+
+
+def _annotated(node: cst.AnnAssign) -> n.Stmt:
+    note = expr(node.annotation.annotation)
+    if node.value is None:
+        return n.Declare(node, expr(node.target), note)
+    return n.Assign(node, [expr(node.target)], expr(node.value), note)
+
+
+def _augmented(node: cst.AugAssign) -> n.Stmt:
+    op = type(node.operator).__name__.removesuffix("Assign")
+    return n.Augment(node, op, expr(node.target), expr(node.value))
+
+
+def _jump(node: cst.Break | cst.Continue) -> n.Stmt:
+    return n.Jump(node, type(node).__name__.lower())
+
+
+def _global(node: cst.Global | cst.Nonlocal) -> n.Stmt:
+    return n.Global(node, [item.name.value for item in node.names])
+
+
+# By type: LibCST's classes are abstract base classes, and `isinstance` of these is slow.
+_SMALL: dict[type, Callable[[Any], n.Stmt]] = {
+    cst.Expr: lambda node: n.Do(node, expr(node.value)),
+    cst.Assign: lambda node: n.Assign(node, [expr(t.target) for t in node.targets], expr(node.value)),
+    cst.AnnAssign: _annotated,
+    cst.AugAssign: _augmented,
+    cst.Return: lambda node: n.Return(node, _maybe(node.value)),
+    cst.Import: lambda node: n.Import(node, [_import(alias) for alias in node.names]),
+    cst.ImportFrom: lambda node: n.Import(node, _import_from(node)),
+    cst.Assert: lambda node: n.Assert(node, expr(node.test)),
+    cst.Raise: lambda node: n.Raise(node, _maybe(node.exc)),
+    cst.Del: lambda node: n.Delete(node, expr(node.target)),
+    cst.Break: _jump,
+    cst.Continue: _jump,
+    cst.Global: _global,
+    cst.Nonlocal: _global,
+}
 
 
 def _import(alias: cst.ImportAlias) -> tuple[str, str]:

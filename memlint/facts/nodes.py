@@ -5,7 +5,7 @@ Each node keeps `ref`, the LibCST node that it came from, only to ask the source
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -321,46 +321,53 @@ Stmt = (
 
 def blocks(stmt: Stmt) -> list[list[Stmt]]:
     """The statement lists inside a compound statement, except those of a def or a class."""
-    if isinstance(stmt, (If, For, While)):
-        return [stmt.body, stmt.orelse]
-    if isinstance(stmt, With):
-        return [stmt.body]
-    if isinstance(stmt, Try):
-        return [stmt.body, *stmt.handlers, stmt.orelse, stmt.final]
-    if isinstance(stmt, Match):
-        return stmt.cases
-    return []
+    inside = _BLOCKS.get(type(stmt))
+    return inside(stmt) if inside is not None else []
+
+
+_BLOCKS: dict[type, Callable[[Any], list[list[Stmt]]]] = {
+    If: lambda stmt: [stmt.body, stmt.orelse],
+    For: lambda stmt: [stmt.body, stmt.orelse],
+    While: lambda stmt: [stmt.body, stmt.orelse],
+    With: lambda stmt: [stmt.body],
+    Try: lambda stmt: [stmt.body, *stmt.handlers, stmt.orelse, stmt.final],
+    Match: lambda stmt: stmt.cases,
+}
 
 
 def statements(body: list[Stmt]) -> Iterator[Stmt]:
     """Every statement of a body in source order, without going into defs and classes."""
     for stmt in body:
         yield stmt
-        for block in blocks(stmt):
-            yield from statements(block)
+        if type(stmt) in _BLOCKS:
+            for block in blocks(stmt):
+                yield from statements(block)
 
 
 def expressions(stmt: Stmt) -> list[Expr]:
     """The expressions that stand directly in a statement, not those of its inner blocks."""
-    if isinstance(stmt, Assign):
-        return [stmt.value, *stmt.targets]
-    if isinstance(stmt, Augment):
-        return [stmt.value, stmt.target]
-    if isinstance(stmt, (If, While)):
-        return [stmt.test]
-    if isinstance(stmt, For):
-        return [stmt.iter, stmt.target]
-    if isinstance(stmt, With):
-        return [part for pair in stmt.items for part in pair if part is not None]
-    if isinstance(stmt, (Do, Return, Raise)):
-        return [stmt.value] if stmt.value is not None else []
-    if isinstance(stmt, Assert):
-        return [stmt.test]
-    if isinstance(stmt, Delete):
-        return [stmt.target]
-    if isinstance(stmt, Match):
-        return [stmt.subject]
-    return []
+    directly = _DIRECTLY.get(type(stmt))
+    return directly(stmt) if directly is not None else []
+
+
+def _of_value(stmt: Do | Return | Raise) -> list[Expr]:
+    return [stmt.value] if stmt.value is not None else []
+
+
+_DIRECTLY: dict[type, Callable[[Any], list[Expr]]] = {
+    Assign: lambda stmt: [stmt.value, *stmt.targets],
+    Augment: lambda stmt: [stmt.value, stmt.target],
+    If: lambda stmt: [stmt.test],
+    While: lambda stmt: [stmt.test],
+    For: lambda stmt: [stmt.iter, stmt.target],
+    With: lambda stmt: [part for pair in stmt.items for part in pair if part is not None],
+    Do: _of_value,
+    Return: _of_value,
+    Raise: _of_value,
+    Assert: lambda stmt: [stmt.test],
+    Delete: lambda stmt: [stmt.target],
+    Match: lambda stmt: [stmt.subject],
+}
 
 
 def children(expr: Expr) -> list[Expr]:
@@ -405,6 +412,20 @@ def walk(expr: Expr) -> Iterator[Expr]:
         inside = _INSIDE.get(type(node))
         if inside is not None:
             stack.extend(reversed(inside(node)))
+
+
+def parts(exprs: Iterable[Expr]) -> list[Expr]:
+    """Expressions and everything inside them: `walk` for many, without a generator for each."""
+    found: list[Expr] = []
+    for expr in exprs:
+        stack = [expr]
+        while stack:
+            node = stack.pop()
+            found.append(node)
+            inside = _INSIDE.get(type(node))
+            if inside is not None:
+                stack.extend(reversed(inside(node)))
+    return found
 
 
 def every(body: list[Stmt]) -> Iterator[Expr]:

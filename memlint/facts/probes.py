@@ -58,7 +58,7 @@ def idle_imports(facts: FileFacts) -> tuple[str, ...]:
     wanted = {name: path for name, path in facts.names.imports.items() if any(text in name for text in _NEEDED)}
     if not wanted or facts.names.is_package:
         return ()
-    read = {part.id for scope in facts.all_scopes() for part in scope.every() if isinstance(part, n.Name)}
+    read = {part.id for scope in facts.all_scopes() for part in scope.of_type(n.Name)}
     return tuple(sorted(path for name, path in wanted.items() if name not in read))
 
 

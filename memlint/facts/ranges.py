@@ -39,7 +39,7 @@ class RangeTest(NamedTuple):
 
 def range_tests(test: n.Expr, holds: bool) -> Iterator[RangeTest]:
     """The range tests in an expression. holds: the code goes on where the expression is true, or where it is false."""
-    reduces = any(_is_reduction(part) for part in n.walk(test))
+    reduces: bool | None = None
     for comparison, positive in _comparisons(test, holds):
         left = comparison.left
         for op, right in comparison.rest:
@@ -47,6 +47,8 @@ def range_tests(test: n.Expr, holds: bool) -> Iterator[RangeTest]:
                 subject, bound = (left, right) if _is_bound(right) else (right, left)
                 op = op if _is_bound(right) else _FLIPPED[op]
                 op = op if positive else _NEGATED[op]
+                if reduces is None:
+                    reduces = any(_is_reduction(part) for part in n.walk(test))
                 whole = reduces and (comparison is not test or subject is not extreme_of(subject)[0])
                 tested, absolute = extreme_of(subject)
                 yield RangeTest(tested, bound, op.startswith("Greater"), not op.endswith("Equal"), absolute, whole)

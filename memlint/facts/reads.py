@@ -25,10 +25,10 @@ def reads(facts: FileFacts) -> tuple[frozenset[tuple[str, str]], frozenset[str]]
         passed_over = set(map(id, _targets(scope)))
         owner, me = scope.owner, scope.self_name
         sets_up = scope.name.startswith(_SETTING_UP)
-        for expr in scope.every():
-            if type(expr) is not n.Attr or id(expr) in passed_over:
+        for expr in scope.of_type(n.Attr):
+            if id(expr) in passed_over:
                 continue
-            if owner is not None and type(expr.value) is n.Name and expr.value.id == me:
+            if owner is not None and isinstance(expr.value, n.Name) and expr.value.id == me:
                 own.add((owner.name, expr.attr))
             else:
                 others.add(expr.attr)

@@ -97,16 +97,19 @@ class Recorder:
     def grow(self, holder: str, how: str, node: Any, container: n.Expr, item: n.Expr | None, value: Value,
              key: n.Expr | None = None, *, bounded: bool = False) -> None:  # fmt: skip
         """A container becomes larger. A test of its own length, or of an interval, is a guard."""
-        text = n.dotted(container) or n.root(container)
-        heads = [loop.node.iter for loop in self.loops if isinstance(loop.node, n.For)]
-        guarded = any(_measures(test, text) or n.at_interval(test) for test in self.guards)
-        guarded |= any(_measures(head, text) for head in heads)  # `for _ in range(len(x), wanted)`
-        event: Growth = self._once(
-            ("grow", id(node)),
-            lambda: Growth(holder, how, node, container, item, value, self.loops, self.mode, guarded, key, bounded),
-            self.events.growths,
-        )
+
+        def make() -> Growth:
+            guarded = self._is_bounded(n.dotted(container) or n.root(container))
+            return Growth(holder, how, node, container, item, value, self.loops, self.mode, guarded, key, bounded)
+
+        event: Growth = self._once(("grow", id(node)), make, self.events.growths)
         event.value = v.join(event.value, value)
+
+    def _is_bounded(self, text: str) -> bool:
+        """Whether a test or a loop's head, `for _ in range(len(x), wanted)`, decides by the container's own size."""
+        if any(_measures(test, text) or n.at_interval(test) for test in self.guards):
+            return True
+        return any(_measures(loop.node.iter, text) for loop in self.loops if isinstance(loop.node, n.For))
 
     def shrink(self, holder: str, how: str, node: Any) -> None:
         """A container is bounded here."""
@@ -197,11 +200,13 @@ class Recorder:
         )
         event.args, event.keywords = tuple(args), tuple(keywords)
         event.dropped = isinstance(self.stmt, n.Do) and self.stmt.value is node
-        heads = {id(loop.node.test) for loop in self.loops if isinstance(loop.node, n.While)}
-        event.guarded = any(id(test) not in heads and id(test) not in self.demands for test in self.guards)
-        event.rare = self.handlers > 0 or any(
-            not is_setting(test) and id(test) not in self.demands for test in self.guards[self.outer_guards :]
-        )
+        event.guarded, event.rare = False, self.handlers > 0
+        if self.guards:
+            heads = {id(loop.node.test) for loop in self.loops if isinstance(loop.node, n.While)}
+            skips = [id(test) not in self.demands for test in self.guards]
+            event.guarded = any(skip and id(test) not in heads for test, skip in zip(self.guards, skips, strict=True))
+            inside = self.guards[self.outer_guards :], skips[self.outer_guards :]
+            event.rare |= any(skip and not is_setting(test) for test, skip in zip(*inside, strict=True))
         if not module:  # a layer demands no range
             given: list[tuple[int | str, Value]] = [*enumerate(args), *keywords]
             for argument, value in given:

@@ -131,10 +131,9 @@ def layout(facts: FileFacts) -> frozenset[str]:
         found.add(LOOKS)
     for scope in facts.all_scopes():
         for stmt in scope.statements():
-            targets = (
-                stmt.targets if isinstance(stmt, n.Assign) else [stmt.target] if isinstance(stmt, n.Augment) else []
-            )
-            for target in targets:
+            if not isinstance(stmt, (n.Assign, n.Augment)):
+                continue
+            for target in stmt.targets if isinstance(stmt, n.Assign) else [stmt.target]:
                 if isinstance(target, n.Attr) and n.dotted(target.value) != scope.self_name:
                     found.add(f"{SETS}{target.attr}")
     return frozenset(found)

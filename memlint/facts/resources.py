@@ -125,7 +125,7 @@ def _own_plain_function(facts: FileFacts, use: Usage) -> bool:
     own = facts.functions.get(use.name)
     if own is None or not isinstance(use.node.func, n.Name):
         return False
-    return not any(isinstance(e, n.Attr) and e.attr in _CLOSING for e in own.every())
+    return not any(attr.attr in _CLOSING for attr in own.of_type(n.Attr))
 
 
 def _figure(facts: FileFacts, scope: Scope, site: CallSite, uses: Uses, repeats: bool) -> Unclosed | None:

@@ -61,7 +61,7 @@ def _keeps(node: object) -> n.Expr | None:
 
 
 def _judge(facts: FileFacts, scope: Scope, node: n.Call, keyword: n.Expr) -> Retained | None:
-    if any(isinstance(part, n.Yield) for part in scope.every()):
+    if scope.is_generator:
         return None
     loops = [loop for loop in scope.events.loops if any(p is node for p in n.every(getattr(loop.node, "body", [])))]
     loop = loops[-1].node if loops else None

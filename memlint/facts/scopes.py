@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 from memlint.facts import frameworks
 from memlint.facts import knowledge as k
@@ -15,6 +16,8 @@ from memlint.facts.events import Events
 from memlint.facts.values import Value
 
 MODULE_BODY = "<module>"
+
+E = TypeVar("E", bound=n.Node)
 
 
 @dataclass(slots=True, eq=False)
@@ -66,7 +69,7 @@ class Class_:
         made = self.methods.get("__init__")
         if made is None or len(self.methods) == 1:
             return {}
-        calls = [expr.func for expr in made.every() if isinstance(expr, n.Call)]
+        calls = [expr.func for expr in made.of_type(n.Call)]
         called = {f.attr for f in calls if isinstance(f, n.Attr) and n.dotted(f.value) == made.self_name}
         return {
             name: any(isinstance(stmt, n.Return) and stmt.value is not None for stmt in method.statements())
@@ -123,6 +126,7 @@ class Scope:
     inner: list[Scope] = field(default_factory=list)
     _statements: list[n.Stmt] | None = None
     _every: list[n.Expr] | None = None
+    _by_type: dict[type, list[Any]] | None = None
 
     @property
     def is_module_body(self) -> bool:
@@ -131,7 +135,7 @@ class Scope:
     @property
     def is_generator(self) -> bool:
         """Whether the body itself yields."""
-        return any(isinstance(expr, n.Yield) for expr in self.every())
+        return bool(self.of_type(n.Yield))
 
     def statements(self) -> list[n.Stmt]:
         """Every statement of the body in source order, without going into defs and classes."""
@@ -142,8 +146,16 @@ class Scope:
     def every(self) -> list[n.Expr]:
         """Every expression of the body, without going into defs and classes."""
         if self._every is None:
-            self._every = [part for stmt in self.statements() for expr in n.expressions(stmt) for part in n.walk(expr)]
+            self._every = n.parts(expr for stmt in self.statements() for expr in n.expressions(stmt))
         return self._every
+
+    def of_type(self, kind: type[E]) -> list[E]:
+        """Those of one kind, in the same order. Most questions are about one: this is one walk for all of them."""
+        if self._by_type is None:
+            self._by_type = defaultdict(list)
+            for expr in self.every():
+                self._by_type[type(expr)].append(expr)
+        return self._by_type.get(kind, [])
 
     def around(self) -> Iterator[Scope]:
         """This scope and the ones it is nested in, innermost first."""
@@ -199,7 +211,9 @@ def module_name(path: str, packages: frozenset[str]) -> tuple[str, bool]:
     packages: the folders (posix paths) that hold an `__init__.py`.
     """
     pure = PurePosixPath(path)
-    parts = [] if pure.stem == "__init__" else [pure.stem]
+    # A notebook is imported by nobody: the module of the same name is another one.
+    name = pure.name if pure.suffix == ".ipynb" else pure.stem
+    parts = [] if pure.stem == "__init__" else [name]
     folder = pure.parent
     while str(folder) in packages and folder.name:
         parts.insert(0, folder.name)
@@ -312,8 +326,8 @@ def learn_hints(scopes: Iterable[Scope], names: Names) -> None:
     """
     others = any(path.startswith(frameworks.BACKWARD_OF_OTHERS) for path in names.imports.values())
     for scope in scopes:
-        for expr in scope.every():
-            if isinstance(expr, n.Call) and isinstance(expr.func, n.Attr) and expr.func.attr in _TELLING:
+        for expr in scope.of_type(n.Call):
+            if isinstance(expr.func, n.Attr) and expr.func.attr in _TELLING:
                 _learn(scope, expr, expr.func, names, others)
 
 

@@ -238,7 +238,7 @@ def _is_empty(node: object) -> bool:
 def _untouched(scope: Scope, made: Init, loop: Loop, name: str) -> bool:
     """Whether nothing between the making of a container and a loop mentions it."""
     for inner in scope.inner:
-        if any(isinstance(part, n.Name) and part.id == name for part in inner.every()):
+        if any(part.id == name for part in inner.of_type(n.Name)):
             return False  # a function inside may fill it whenever it is called
     between = False
     for stmt in scope.statements():

@@ -9,7 +9,7 @@ from memlint.facts import Class_, FileFacts, Scope
 from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts import values as v
-from memlint.facts.configs import config_reads, names_config, saved_configs
+from memlint.facts.configs import config_reads, saved_configs
 from memlint.facts.demands import Plain, checks_of
 from memlint.facts.ends import parameter_ends
 from memlint.facts.events import ENDLESS, ITEMS, OFF, RANGE, REPEATING, WHILE, Callee, CallSite, Draw, Shrink
@@ -299,7 +299,7 @@ def _function(facts: FileFacts, scope: Scope, number: int, rebound: frozenset[st
         ends=tuple(
             (name, read) for name in sorted(events.indexed) if (read := parameter_ends(scope, name)) is not None
         ),
-        reads_config=tuple(sorted(config_reads(scope))) if names_config(facts) else (),
+        reads_config=tuple(sorted(config_reads(scope))),
         probes=probes(facts, scope),
     )
 
@@ -332,6 +332,8 @@ def _matters(site: CallSite) -> bool:
 
 def _call(scope: Scope, site: CallSite, spot: Spot, rebound: frozenset[str]) -> Call:
     made = f"made:{scope.qualname}:"
+    kinds = {loop.kind for loop in site.loops}
+    since_made = {loop.kind for loop in site.loops[site.made_in :]} if site.made_in else kinds
     return Call(
         name=site.name.rpartition(".")[2],
         path=site.path,
@@ -339,12 +341,12 @@ def _call(scope: Scope, site: CallSite, spot: Spot, rebound: frozenset[str]) -> 
         on_self=site.on_self,
         mode=site.mode,
         helpers=site.helpers,
-        repeats=any(loop.kind in REPEATING for loop in site.loops),
-        endless=any(loop.kind == ENDLESS for loop in site.loops[site.made_in :]) and site.on not in rebound,
+        repeats=not REPEATING.isdisjoint(kinds),
+        endless=ENDLESS in since_made and site.on not in rebound,
         made_here=site.made_here or site.on in rebound,
-        again=any(loop.kind in REPEATING for loop in site.loops[site.made_in :]),
-        loops=any(loop.kind in (RANGE, WHILE) for loop in site.loops),
-        items=any(loop.kind == ITEMS and not _is_over(loop.node, site) for loop in site.loops),
+        again=not REPEATING.isdisjoint(since_made),
+        loops=RANGE in kinds or WHILE in kinds,
+        items=ITEMS in kinds and any(loop.kind == ITEMS and not _is_over(loop.node, site) for loop in site.loops),
         spot=spot,
         args=tuple([_passed(a, made) for a in site.args]),
         keywords=tuple([(name, _passed(a, made)) for name, a in site.keywords]),
@@ -389,7 +391,8 @@ def _switches(facts: FileFacts, scope: Scope) -> bool:
     if any(site.mode == OFF for site in scope.events.calls):
         return True
     decorators = scope.node.decorators if scope.node is not None else []
-    for expr in (*scope.every(), *(d.func if isinstance(d, n.Call) else d for d in decorators)):
+    shown = [d.func if isinstance(d, n.Call) else d for d in decorators]
+    for expr in (*scope.of_type(n.Name), *scope.of_type(n.Attr), *shown):
         if isinstance(expr, n.Name) or isinstance(expr, n.Attr) and expr.attr in _SWITCH_NAMES:
             if facts.names.path(n.dotted(expr)) in _SWITCHES:
                 return True
@@ -402,4 +405,4 @@ def _detaches(facts: FileFacts, scope: Scope) -> bool:
         return scope.name in facts.grad_off_names or any(site.mode == OFF for site in scope.events.calls)
     severing = ("detach", "detach_", "data")
     called = any(site.mode == OFF or "detach" in site.name for site in scope.events.calls)
-    return called or any(isinstance(expr, n.Attr) and expr.attr in severing for expr in scope.every())
+    return called or any(expr.attr in severing for expr in scope.of_type(n.Attr))

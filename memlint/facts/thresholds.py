@@ -38,7 +38,7 @@ def coupled(facts: FileFacts) -> Iterator[Coupled]:
     if is_unit_test(facts.path) or not may_measure(facts):
         return
     for scope in facts.all_scopes():
-        if not any(isinstance(part, n.Compare) for part in scope.every()):
+        if not scope.of_type(n.Compare):
             continue
         measured = Measured(facts, scope)
         seen: set[int] = set()

@@ -48,7 +48,7 @@ def reached(scope: Scope, site: CallSite) -> str:
     Where a test decides, that is said behind it.
     """
     how = ALWAYS
-    around = [loop for loop in site.loops if loop.kind not in ("items", "constant", "structure")]
+    around = [loop for loop in site.loops if loop.kind not in ("items", "constant", "structure")] if site.loops else []
     if around:
         how = TICK if ticking(scope, around[-1]) and not rests(scope, around[-1]) else SELDOM
     return f"{how}{GUARDED}" if how and site.rare else how

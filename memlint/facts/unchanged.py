@@ -176,7 +176,7 @@ def _may_change(facts: FileFacts, part: n.Expr, root: str, own: set[int]) -> boo
 
 
 def _free(scope: Scope) -> set[str]:
-    return {part.id for inner in scope.within() for part in inner.every() if isinstance(part, n.Name)}
+    return {part.id for inner in scope.within() for part in inner.of_type(n.Name)}
 
 
 def _set_once(facts: FileFacts, scope: Scope, path: str) -> bool:

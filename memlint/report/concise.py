@@ -18,6 +18,6 @@ def render(findings: Sequence[Finding], paint: Painter) -> Iterator[str]:
 def headline(finding: Finding, paint: Painter) -> str:
     """The line for one finding."""
     place = finding.place
-    where = f"{paint(lines.printable(place.path), 'message')}:{place.line}:{place.column}:"
+    where = f"{paint(lines.printable(place.path), 'message')}:{lines.position(place)}:"
     mark = paint(" [suspected]", "quiet") if finding.tier is Tier.SUSPECTED else ""
     return f"{where} {paint(finding.rule, finding.tier.value)} {lines.one_line(finding.message)}{mark}"

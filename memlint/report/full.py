@@ -34,14 +34,16 @@ def render(findings: Sequence[Finding], texts: Mapping[str, str], fixes: Fixes, 
 class _Block:
     def __init__(self, finding: Finding, texts: Mapping[str, str], fixes: Fixes, paint: Painter) -> None:
         self._finding, self._paint = finding, paint
-        self._texts = texts
+        self._texts, self._notebooks = texts, fixes.notebooks
+        self._book = fixes.notebooks.get(finding.place.path)
         self._source = self._lines_of(finding.place.path)
         self._cure, self._refusal = fixes.of(finding)
         self._rows: list[str] = []
         last = min(finding.place.end_line + _AROUND, len(self._source))
         if self._cure is not None:
             last = max(last, min(self._cure.edits[-1].end_line, len(self._source)))
-        self._gutter = len(str(last))
+        numbers = [last] if self._book is None else [self._book.at(n)[1] for n in range(1, last + 1)]
+        self._gutter = len(str(max(numbers)))
 
     def text(self) -> str:
         finding, paint = self._finding, self._paint
@@ -62,6 +64,8 @@ class _Block:
     # -- rows ----------------------------------------------------------------------------------------------------------
 
     def _row(self, number: int | None, sign: str, rest: str) -> None:
+        if number is not None and self._book is not None:
+            number = self._book.at(number)[1]
         label = str(number) if number is not None else ""
         self._rows.append(f"{self._paint(f'{label:>{self._gutter}} {sign}', 'frame')} {rest}".rstrip())
 
@@ -78,6 +82,9 @@ class _Block:
         end = place.end_line - (place.end_column == 1 and place.end_line > place.line)
         end = min(end, len(source))
         first, last = max(place.line - _AROUND, 1), min(end + _AROUND, len(source))
+        if self._book is not None:
+            begin, stop = self._book.range(place.line)
+            first, last = max(first, begin), min(last, stop)
         while first < place.line and not source[first - 1].strip():
             first += 1
         while last > end and not source[last - 1].strip():
@@ -102,8 +109,9 @@ class _Block:
                     self._row(None, "|", self._paint("|" + "_" * min(tail, _WIDEST) + "^", tier))
 
     def _carets(self, line: str, place: Place) -> str:
-        indent = lines.width(line[: place.column - 1])
-        length = max(lines.width(line[place.column - 1 : place.end_column - 1]), 1)
+        at = place.cell or place
+        indent = lines.width(line[: at.column - 1])
+        length = max(lines.width(line[at.column - 1 : at.end_column - 1]), 1)
         if indent >= _WIDEST:
             return ""
         return " " * indent + self._paint("^" * min(length, _WIDEST - indent), self._finding.tier.value)
@@ -138,9 +146,15 @@ class _Block:
         self._note("fix:", _SAFETY[cure.safety.value])
         self._bar()
         shown = 0  # the last line of the source that was shown
+        cell = 0 if self._book is None else self._book.at(self._finding.place.line)[0]
         for edit, following in zip(cure.edits, [*cure.edits[1:], None], strict=True):
             # Edits replace whole lines; only one that reaches the end of a text without a last line end stops inside.
             stop = edit.end_line - (edit.end_column == 1)
+            if self._book is not None and (now := self._book.at(edit.line)[0]) != cell:
+                cell, shown = now, edit.line - 1
+                self._row(None, " ", paint(f"cell {cell}", "quiet"))
+                if edit.line > self._book.range(edit.line - 1)[0]:
+                    self._context(edit.line - 1)
             if shown and edit.line - 1 > shown + 1:
                 self._row(None, " ", paint("...", "quiet"))
             if edit.line - 1 > shown:
@@ -163,6 +177,8 @@ class _Block:
             self._row(number, "|", _cut(self._source[number - 1]))
 
     def _lines_of(self, path: str) -> list[str]:
+        if path in self._notebooks:
+            return self._notebooks[path].lines()
         text = self._texts.get(path)
         return [] if text is None else lines.split(text)
 

@@ -26,13 +26,17 @@ def render(findings: Sequence[Finding], errors: Sequence[FileError]) -> Iterator
             "endColumn": place.end_column,
             "title": f"memlint ({finding.rule})",
         }
-        if place.end_line != place.line:
+        if place.cell is not None:
+            properties |= {"line": place.cell.file_line, "endLine": place.cell.file_end_line}
+        if place.end_line != place.line or place.cell is not None:
             del properties["col"], properties["endColumn"]  # GitHub takes columns only within one line
         text = f"{lines.location(place)}: {finding.rule} {lines.one_line(finding.message)}"
         yield _command(level, properties, text)
     for error in errors:
-        properties = {"file": _file(error.path), "line": error.line or 1, "title": "memlint (file error)"}
-        yield _command("error", properties, f"{error.path}: {error.message}")
+        line = error.line or 1 if error.cell is None else error.cell.file_line
+        properties = {"file": _file(error.path), "line": line, "title": "memlint (file error)"}
+        where = error.path if error.cell is None else f"{error.path}:cell {error.cell.number}"
+        yield _command("error", properties, f"{where}: {error.message}")
 
 
 def _file(path: str) -> str:

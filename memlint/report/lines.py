@@ -39,8 +39,14 @@ def width(text: str) -> int:
 
 
 def location(place: Place) -> str:
-    """`path:line:column`."""
-    return f"{printable(place.path)}:{place.line}:{place.column}"
+    """`path:line:column`, and in a notebook `path:cell 3:line:column`."""
+    return f"{printable(place.path)}:{position(place)}"
+
+
+def position(place: Place) -> str:
+    """The same without the path."""
+    cell = place.cell
+    return f"{place.line}:{place.column}" if cell is None else f"cell {cell.number}:{cell.line}:{cell.column}"
 
 
 def below(path: str, root: str) -> str | None:

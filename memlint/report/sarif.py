@@ -19,7 +19,7 @@ from memlint.report.fixes import Fixes
 from memlint.rule import Finding, Place, Rule, Tier
 
 if TYPE_CHECKING:
-    from memlint.edit import Cure
+    from memlint.edit import Cure, TextEdit
     from memlint.engine import FileError
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -85,7 +85,7 @@ def _result(finding: Finding, fingerprint: str, rule_index: int, fixes: Fixes, r
         "ruleIndex": rule_index,
         # What is not proved must not fail a pull request.
         "level": finding.severity.value if finding.tier is Tier.PROVED else "note",
-        "message": {"text": finding.message},
+        "message": {"text": finding.message if finding.place.cell is None else _in_cell(finding)},
         "locations": [_location(finding.place, root)],
         "partialFingerprints": {"memlint/v1": fingerprint},
         "properties": {
@@ -103,13 +103,13 @@ def _result(finding: Finding, fingerprint: str, rule_index: int, fixes: Fixes, r
         result["codeFlows"] = [{"threadFlows": [{"locations": steps}]}]
     cure, refusal = fixes.of(finding)
     if cure is not None:
-        result["fixes"] = [_fix(finding, cure, root)]
+        result["fixes"] = [_fix(finding, cure, fixes.in_file(finding, cure), root)]
     if refusal is not None:
         result["properties"]["fixRefused"] = refusal
     return result
 
 
-def _fix(finding: Finding, cure: Cure, root: str) -> dict[str, Any]:
+def _fix(finding: Finding, cure: Cure, edits: Sequence[TextEdit], root: str) -> dict[str, Any]:
     replacements = [
         {
             "deletedRegion": {
@@ -120,7 +120,7 @@ def _fix(finding: Finding, cure: Cure, root: str) -> dict[str, Any]:
             },
             "insertedContent": {"text": edit.replacement},
         }
-        for edit in cure.edits
+        for edit in edits
     ]
     return {
         "description": {"text": f"{cure.safety.value} fix for {finding.rule}"},
@@ -130,7 +130,9 @@ def _fix(finding: Finding, cure: Cure, root: str) -> dict[str, Any]:
 
 def _notification(error: FileError, root: str) -> dict[str, Any]:
     place: dict[str, Any] = {"artifactLocation": _artifact(error.path, root)}
-    if error.line is not None:
+    if error.cell is not None:
+        place["region"] = {"startLine": error.cell.file_line}
+    elif error.line is not None:
         place["region"] = {"startLine": error.line, "startColumn": error.column or 1}
     return {
         "level": "error",
@@ -140,17 +142,19 @@ def _notification(error: FileError, root: str) -> dict[str, Any]:
 
 
 def _location(place: Place, root: str) -> dict[str, Any]:
-    return {
-        "physicalLocation": {
-            "artifactLocation": _artifact(place.path, root),
-            "region": {
-                "startLine": place.line,
-                "startColumn": place.column,
-                "endLine": place.end_line,
-                "endColumn": place.end_column,
-            },
-        }
+    region = {
+        "startLine": place.line,
+        "startColumn": place.column,
+        "endLine": place.end_line,
+        "endColumn": place.end_column,
     }
+    if place.cell is not None:  # a line of the file, as a service shows it; where in it the code begins says nothing
+        region = {"startLine": place.cell.file_line, "endLine": place.cell.file_end_line}
+    return {"physicalLocation": {"artifactLocation": _artifact(place.path, root), "region": region}}
+
+
+def _in_cell(finding: Finding) -> str:
+    return f"{finding.message} ({lines.position(finding.place)})"
 
 
 def _artifact(path: str, root: str) -> dict[str, str]:

@@ -17,12 +17,15 @@ if TYPE_CHECKING:
 
 def error_line(error: FileError, paint: Painter) -> str:
     """The line for a file or path that could not be checked."""
-    where = ":".join(str(part) for part in (error.path, error.line, error.column) if part is not None)
+    cell = None if error.cell is None else f"cell {error.cell.number}"
+    where = ":".join(str(part) for part in (error.path, cell, error.line, error.column) if part is not None)
     return f"{paint('memlint: error:', 'error')} {lines.printable(where)}: {lines.one_line(error.message)}\n"
 
 
-def last_line(findings: Sequence[Finding], checked: int, failed: int, paint: Painter) -> str:
-    """How many problems there are, of which kind, and in how many files."""
+def last_line(
+    findings: Sequence[Finding], checked: int, failed: int, paint: Painter, left_out: Sequence[str] = ()
+) -> str:
+    """How many problems there are, of which kind, and in how many files; and what was found and is not shown."""
     parts = []
     if findings:
         files = len({finding.place.path for finding in findings})
@@ -30,6 +33,7 @@ def last_line(findings: Sequence[Finding], checked: int, failed: int, paint: Pai
         parts.append(f"{found} in {files} of {plural(checked, 'file')}")
     elif checked:
         parts.append(f"No problems found in {plural(checked, 'file')}")
+    parts += left_out
     if failed:
         parts.append(f"{plural(failed, 'file')} could not be checked")
     good = not findings and not failed

@@ -33,6 +33,8 @@ def fix(fact: UnboundedGrowth, tree: Tree, options: Mapping[str, Any]) -> Edit:
     """Bound a list that grows by a plain `append`."""
     if fact.how != "append":
         raise Refuse(_BY_HAND.get(fact.how, "only a list that grows by `append` can be bounded automatically"))
+    if fact.spawns:
+        raise Refuse("the oldest members may be alive: cap-spawn limits how many join instead")
     call = tree.at(fact.growth, cst.Call)
     if not isinstance(tree.parent(call), cst.Expr) or not isinstance(call.func, cst.Attribute):
         raise Refuse("the append is part of a larger expression")

@@ -25,7 +25,7 @@ _PRIMARIES = (cst.Name, cst.Attribute, cst.Subscript, cst.Call)
 def fix(fact: KeptGraph | Unevaluated, tree: Tree, options: Mapping[str, Any]) -> Edit:
     """Detach a value where it is stored, added or handed over; evaluate what MLX has not computed."""
     if isinstance(fact, Unevaluated):
-        last = tree.statement_at(fact.after)
+        last = _behind_a_pause(tree.statement_at(fact.after), tree)
         line = tree.line(f"{fact.module}.eval({', '.join(fact.values)})")
         return Edit({last: cst.FlattenSentinel([last, line])}, Safety.UNSAFE)
     value = tree.value_at(fact.value)
@@ -38,3 +38,14 @@ def fix(fact: KeptGraph | Unevaluated, tree: Tree, options: Mapping[str, Any]) -
     if not isinstance(bare, _PRIMARIES) and not value.lpar:
         bare = value.with_changes(lpar=[cst.LeftParen()], rpar=[cst.RightParen()])
     return Edit({value: cst.Call(cst.Attribute(bare, cst.Name("detach")))}, safety)
+
+
+def _behind_a_pause(line: cst.BaseStatement, tree: Tree) -> cst.BaseStatement:
+    """The statement, or the `time.sleep(...)` right below it: nothing is to be waited for by sleeping."""
+    beside = list(getattr(tree.parent(line), "body", ()))
+    for below in beside[beside.index(line) + 1 :][:1] if line in beside else ():
+        small = getattr(below, "body", [None])[0]
+        call = small.value if isinstance(small, cst.Expr) else None
+        if isinstance(call, cst.Call) and tree.text_of(call.func) in ("time.sleep", "sleep"):
+            return below  # type: ignore[no-any-return]
+    return line

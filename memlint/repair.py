@@ -226,7 +226,10 @@ class _Repair:
         return self.drafts[path]
 
     def attempt(self, path: str, draft: _Draft, findings: list[Finding], without: frozenset[_Key]) -> _Attempt:
-        """The edits to try on one file, made. Its tree is not kept: a round may try many files."""
+        """The edits to try on one file, made. Its tree is not kept: a round may try many files.
+
+        without: those that are set aside in this round. What overlaps them waits for them, unless they have failed.
+        """
         attempt = _Attempt(draft, draft.text)
         settings = self.settings[path]
         try:
@@ -237,7 +240,7 @@ class _Repair:
         steps = []
         attempt.findings = [(_region(finding.place.line, tree.functions), finding) for finding in findings]
         for key, finding in _keyed(attempt.findings, draft.text):
-            if finding.rule not in self.fixers or key in without:
+            if finding.rule not in self.fixers or key in without and key in self.failed:
                 continue
             try:
                 if (why_not := settings.keeps_from_fixing(finding.rule) or self.failed.get(key)) is not None:
@@ -253,17 +256,22 @@ class _Repair:
             steps.append(_Step(finding, key, change, frozenset({key[2], *touched})))
         # Of edits that overlap, the inner one goes first: what it changes might no longer be found after the outer one.
         steps.sort(key=lambda step: -max(len(list(tree.around(node))) for node in step.edit.changes))
+        earlier: list[_Step] = []
         for step in steps:
-            if not self.waits(step, attempt.steps, tree):
+            if step.key not in without and not self.waits(step, attempt.steps, earlier, tree):
                 attempt.steps.append(step)
+            earlier.append(step)
         self.make(attempt, tree)
         return attempt
 
-    def waits(self, step: _Step, taken: list[_Step], tree: Tree) -> bool:
-        """Whether a step must wait for the next round: it overlaps another, or is to be tried alone."""
+    def waits(self, step: _Step, taken: list[_Step], earlier: list[_Step], tree: Tree) -> bool:
+        """Whether a step must wait for the next round: it overlaps one that goes first, or is to be tried alone.
+
+        earlier: all that go first, also those that wait themselves.
+        """
         if taken and (step.key in self.alone or taken[0].key in self.alone):
             return True
-        for mine, other in itertools.product(step.edit.changes, taken):
+        for mine, other in itertools.product(step.edit.changes, earlier):
             for theirs in other.edit.changes:
                 if mine is theirs or mine in tree.around(theirs) or theirs in tree.around(mine):
                     return True

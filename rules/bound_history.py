@@ -21,7 +21,8 @@ builds and hands on, per-epoch growth, and growth at construction.
 Fix safety
 ----------
 Unsafe: entries older than the limit are dropped, which changes what a later mean or plot sees. The list stays
-the same list. The limit is an option.
+the same list. The limit is an option. A list whose entries add to it themselves has no automatic fix: the oldest may
+be alive, see cap-spawn.
 
 Example
 -------
@@ -79,6 +80,7 @@ from memlint.facts import FileFacts
 from memlint.facts.defects import UnboundedGrowth
 from memlint.facts.histories import NUMBER, History, histories
 from memlint.facts.shapes import amount
+from memlint.facts.spawning import spawns
 from memlint.facts.words import name_of, size_of
 from memlint.rule import Condition, Proposal, Severity, rule
 
@@ -110,10 +112,22 @@ def _proposal(facts: FileFacts, history: History, node: object, message: str, *c
     return Proposal(
         message=message,
         place=facts.place(node),
-        fact=UnboundedGrowth(facts.text(growth.container), facts.span(growth.node), growth.how, history.stored),
+        fact=UnboundedGrowth(
+            facts.text(growth.container), facts.span(growth.node), growth.how, history.stored, _spawns(facts, history)
+        ),
         evidence=tuple(facts.evidence(at, reason) for at, reason in history.reasons),
         conditions=conditions,
         severity=_SEVERITY.get(history.stored, Severity.WARNING),
+    )
+
+
+def _spawns(facts: FileFacts, history: History) -> bool:
+    """Whether the container is a population that cap-spawn speaks of."""
+    growth = history.growth
+    return (
+        growth.how == "append"
+        and history.stored in ("record", "unknown")
+        and any(found.growth is not None and found.growth.holder == growth.holder for found in spawns(facts))
     )
 
 

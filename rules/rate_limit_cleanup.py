@@ -21,7 +21,8 @@ one after the other, under a threshold on what is reserved, in tests and benchma
 Fix safety
 ----------
 Unsafe: the cache may stay larger for some steps. `Cleanup` counts the steps, looks at the memory that is reserved and
-not in use, and rests after it has emptied the cache. A `gc.collect` goes with it, as often.
+not in use, and rests after it has emptied the cache. A `gc.collect` goes with it, as often. In a method that a loop
+calls, it is made in the class's constructor; a function without an object has no automatic fix.
 
 Example
 -------
@@ -93,6 +94,8 @@ def rate_limit_cleanup(facts: FileFacts) -> Iterator[Proposal]:
                 cleaning.form,
                 tuple(facts.span(call) for call in cleaning.calls),
                 facts.span(cleaning.loop) if cleaning.loop is not None else None,
+                facts.span(cleaning.owner.node) if cleaning.owner is not None and cleaning.owner.node else None,
+                cleaning.scope.self_name,
             ),
             evidence=tuple(facts.evidence(node, message) for node, message in cleaning.reasons),
             conditions=tuple(_conditions(facts, cleaning)),

@@ -301,6 +301,14 @@ def test_one_bad_fix_does_not_keep_the_others_from_their_file(project: Project) 
     assert len(report.fixed) == 4
 
 
+def test_a_fix_around_one_that_is_set_aside_waits_for_it(project: Project) -> None:
+    text = "import x\n\n\ndef f():\n    h.append(gpu(a))\n    k.append(2)  # trap\n"
+    report = project.put(a=text).repair()
+    assert fixed(report) == ["a.py:5 snapshots-to-cpu", "a.py:6 bound-history"]
+    assert refused(report) == ["a.py:7 bound-history: the fix would bring a new finding of snapshots-to-cpu"]
+    assert "append_bounded(h, to_cpu(gpu(a)), limit=5)" in new(report)
+
+
 def test_a_new_finding_in_another_function_is_no_reason(project: Project) -> None:
     def extra(path: str, text: str) -> list[Finding]:
         number = text[: text.find("def g")].count("\n") + 2

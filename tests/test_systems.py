@@ -18,22 +18,21 @@ from memlint.repair import RepairReport
 FIXED = {
     "lattice_flows": {
         "batch-tensor-creation", "bound-history", "cap-spawn", "clamp-coordinates", "hold-config-limits",
-        "hoist-item-sync", "log-sparsely", "map-checkpoint", "negate-flags-with-not", "vectorize-rounding",
+        "hoist-item-sync", "log-memory-state", "log-sparsely", "map-checkpoint", "negate-flags-with-not",
+        "rate-limit-cleanup", "vectorize-rounding",
     },
     "automaton": {
         "bound-history", "clone-kept-views", "detach-kept-tensors", "detach-recurrent-state", "keep-only-last",
         "map-checkpoint", "no-grad-inference", "rate-limit-cleanup", "release-before-reload", "snapshots-to-cpu",
     },
     "agent": {"drain-queue", "slot-records"},
-    "mlx_trainer": {"detach-kept-tensors", "monitor-leaks", "synchronize-not-sleep"},
+    "mlx_trainer": {"detach-kept-tensors", "monitor-leaks", "rate-limit-cleanup", "synchronize-not-sleep"},
 }  # fmt: skip
 FOUND = {
-    "lattice_flows": {
-        "log-memory-state", "rate-limit-cleanup", "test-before-clamp", "use-or-drop-state", "validate-checkpoint",
-    },
+    "lattice_flows": {"test-before-clamp", "use-or-drop-state", "validate-checkpoint"},
     "automaton": {"release-the-owner"},
     "agent": {"batch-decay", "bound-history", "buffer-step-io", "cache-serialization"},
-    "mlx_trainer": {"independent-thresholds", "rate-limit-cleanup"},
+    "mlx_trainer": {"independent-thresholds"},
 }  # fmt: skip
 every_system = pytest.mark.parametrize("name", FIXED)
 every_torch_system = pytest.mark.parametrize("name", ["lattice_flows", "automaton"])

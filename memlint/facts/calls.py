@@ -53,6 +53,8 @@ class Calls(Methods, Clamping):
         drawn = drawn_by(args, keywords)
         graph = graph_by(args, keywords)
         if path:
+            if path.endswith(f".{k.BOUNDED_APPEND}") and self._grows_within_limit(expr, args):
+                return ANYTHING, None
             known = self._by_path(expr, path, args, keywords, graph)
             if known is not None:
                 return known, size

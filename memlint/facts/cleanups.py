@@ -34,6 +34,7 @@ class Cleaning:
 
     form: each-step (in a loop here), in-a-step (in a function that is called in one), allocated (under a threshold that
     clearing can't lower), mlx (a loop that nothing bounds). calls: all of them. loop: the outermost one around.
+    owner: the constructor of the object whose method it is, where that is written out.
     """
 
     scope: Scope
@@ -42,6 +43,7 @@ class Cleaning:
     loop: n.Stmt | None
     reasons: list[tuple[object, str]]
     questions: list[str] = field(default_factory=list)
+    owner: Scope | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -63,7 +65,7 @@ def cleanings(facts: FileFacts) -> Iterator[Cleaning]:
             by_loop.setdefault(id(site.loops[-1]) if site.loops else 0, []).append(site)
         for group in by_loop.values():
             yield from _judge(facts, scope, group)
-    if "mlx" in facts.source.text and not any(name in facts.source.text for name in _LIMITS):
+    if "mlx" in facts.source.text and not facts.mentions(*_LIMITS) and not _steps_cleanup(facts):
         for scope in facts.all_scopes():
             yield from _unbounded_mlx(scope)
 
@@ -107,11 +109,20 @@ def _judge(facts: FileFacts, scope: Scope, sites: list[CallSite]) -> Iterator[Cl
     if loop is None:
         steps = any(not backward.loops for backward in scope.events.backwards)
         if scope.node is not None and (steps or not any(_may_repeat(inner) for inner in scope.events.loops)):
-            yield Cleaning(scope, IN_A_STEP, calls, None, [])
+            yield Cleaning(scope, IN_A_STEP, calls, None, [], owner=_constructor(scope))
         return
     if _is_hot(scope, loop) and not _builds(body):
         reasons = [(calls[0], "runs in every pass"), (n.head(loop.node), f"of this {loop.kind} loop")]
         yield Cleaning(scope, EACH_STEP, calls, always[0].loops[0].node, reasons)
+
+
+def _constructor(scope: Scope) -> Scope | None:
+    """The constructor of the class that a function is a method of."""
+    cls = scope.owner
+    if cls is None or not scope.self_name or cls.methods.get(scope.name) is not scope or scope.name == "__init__":
+        return None
+    slots = any("__slots__" in [n.dotted(t) for t in s.targets] for s in cls.node.body if isinstance(s, n.Assign))
+    return cls.methods.get("__init__") if not slots else None
 
 
 def _is_hot(scope: Scope, loop: Loop) -> bool:
@@ -246,6 +257,24 @@ def _question(part: n.Expr) -> str:
 def _updates(site: CallSite) -> bool:
     """`optimizer.update(model, gradients)`."""
     return site.name == "update" and len(site.node.args) == 2
+
+
+def _steps_cleanup(facts: FileFacts) -> bool:
+    """Whether a `Cleanup` of memlint's runtime, or of a copy of it, is made here and stepped."""
+    if not facts.mentions("Cleanup"):
+        return False
+    made: set[str] = set()
+    stepped: set[str] = set()
+    for scope in facts.all_scopes():
+        paths = {id(site.node): site.path.rpartition(".") for site in scope.events.calls if site.name != "step"}
+        for stmt in scope.statements():
+            if isinstance(stmt, n.Assign) and id(stmt.value) in paths:
+                module, _, name = paths[id(stmt.value)]
+                if name == "Cleanup" and module not in ("", facts.names.module):
+                    made.update(n.dotted(target) for target in stmt.targets)
+        calls = [site.node.func for site in scope.events.calls if site.name == "step"]
+        stepped.update(n.dotted(func.value) for func in calls if isinstance(func, n.Attr))
+    return bool(made & stepped - {""})
 
 
 def _unbounded_mlx(scope: Scope) -> Iterator[Cleaning]:

@@ -115,7 +115,7 @@ def _grown(scope: Scope, head: n.Expr) -> object | None:
     for method in owner.methods.values():
         if method.name != "__init__":
             for growth in method.events.growths:
-                if growth.holder == holder and not growth.guarded:
+                if growth.holder == holder and not (growth.guarded or growth.bounded):
                     return growth.node
     return None
 

@@ -54,7 +54,13 @@ def ends(facts: FileFacts) -> Iterator[Ends]:
     for scope in facts.all_scopes():
         for growth in scope.events.growths:
             inits = made.get(growth.holder)
-            if inits is None or growth.how != "append" or growth.value.kind == v.LIST or _kept_twice(scope, growth):
+            if (
+                inits is None
+                or growth.how != "append"
+                or growth.bounded
+                or growth.value.kind == v.LIST
+                or _kept_twice(scope, growth)
+            ):
                 continue
             what = stored(growth.value)
             loops = [loop for loop in growth.loops if all(loop not in init.loops for _, init in inits)]

@@ -85,7 +85,7 @@ class Growth:
 
     container: the expression; `holder` its identity; `how` append, extend, ...; item: the expression that is added.
     `how` is accumulate for a running sum or average: what is added joins the value itself.
-    key: the subscript of `d[key] = item`.
+    key: the subscript of `d[key] = item`. bounded: what adds to it trims it as well.
     """
 
     holder: str
@@ -98,6 +98,7 @@ class Growth:
     mode: str
     guarded: bool
     key: n.Expr | None = None
+    bounded: bool = False
 
 
 @dataclass(slots=True, eq=False)

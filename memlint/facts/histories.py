@@ -44,7 +44,7 @@ def histories(facts: FileFacts) -> Iterator[History]:
             inits = made.get(holder, [])
             # What the entries of a base class's dict are, nothing says: deques with a limit, as often as not.
             inherited = not inits and not growth.holder.endswith("[]") and _has_unseen_base(facts, holder)
-            if growth.guarded or growth.how in ("moved", "insert", "accumulate"):
+            if growth.guarded or growth.bounded or growth.how in ("moved", "insert", "accumulate"):
                 continue
             if any(i.bounded for _, i in inits):
                 continue

@@ -78,7 +78,8 @@ def handed_over(facts: FileFacts) -> Iterator[HandedOver]:
     for scope in facts.all_scopes():
         for site in scope.events.calls:
             repeats = any(loop.kind in REPEATING for loop in site.loops)
-            grows = site.name.rpartition(".")[2] in k.GROWING and not site.receiver  # a list, which `kept` looks at
+            last = site.name.rpartition(".")[2]  # a list is what `kept` looks at
+            grows = last in k.GROWING and not site.receiver or last == k.BOUNDED_APPEND
             if (
                 not repeats
                 or site.mode == OFF

@@ -77,6 +77,8 @@ LIMITING = names(
 
 # Helpers of memlint's own runtime, which may be vendored under any module's name: they detach what they are given.
 HELPERS = names("to_cpu detach")
+# `append_bounded(history, item, limit=N)`: an append to a list that is trimmed by the same call.
+BOUNDED_APPEND = "append_bounded"
 
 # -- modules ---------------------------------------------------------------------------------------------------------
 

@@ -29,8 +29,8 @@ class Library(Recorder):
         if last in k.HELPERS and args:
             self.use(graph, "consumed", expr, f"{last}()")
             self.draw(v.drawn_of(args[0]), "detached", expr)
-            device = v.CPU if last == "to_cpu" else args[0].device
-            return args[0].detached().but(device=device, holder="", item=None, parts=None)
+            device, view = (v.CPU, "") if last == "to_cpu" else (args[0].device, args[0].view)  # it owns its storage
+            return args[0].detached().but(device=device, holder="", item=None, parts=None, view=view)
         if path in k.GRAD_OFF:
             return Value(v.GRAD_MODE, const=OFF)
         if path in k.GRAD_ON:

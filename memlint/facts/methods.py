@@ -171,6 +171,15 @@ class Methods(Library):
         self.keep(container, receiver, value, expr)
         return True
 
+    def _grows_within_limit(self, expr: n.Call, args: list[Value]) -> bool:
+        """`append_bounded(history, item, limit=N)`, from the runtime or a copy of it under any name."""
+        if len(args) != 2 or not args[0].holder or [name for name, _ in expr.keywords] != ["limit"]:
+            return False
+        container, item = expr.args
+        self.grow(args[0].holder, "append", expr, container, item, args[1], bounded=True)
+        self.keep(container, args[0], args[1], expr)
+        return True
+
     def keep(self, container: n.Expr, receiver: Value, value: Value, node: Any) -> None:
         """A value goes into a container: a local one carries it on, any other keeps it beyond this function."""
         name = n.root(container)

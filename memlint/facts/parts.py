@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from memlint.facts import FileFacts, Scope
+from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts import values as v
 from memlint.facts.events import CONSTANT, STRUCTURE, Growth
@@ -64,7 +65,7 @@ def _stored_too(scope: Scope, growth: Growth, whole: str) -> bool:
     """Whether the function stores the whole tensor, or another part of it, as well."""
     name = whole.partition(".")[0].partition("[")[0]
     others = [o for o in scope.events.growths if o is not growth and o.item is not None and o.how != "accumulate"]
-    if any(name in n.mentioned(other.item) or other.value.view == whole for other in others if other.item is not None):
+    if any(_holds(other.item, name) or other.value.view == whole for other in others if other.item is not None):
         return True
     for stmt in scope.statements():
         if isinstance(stmt, n.Return) and stmt.value is not None and _hands_on(stmt.value, name):
@@ -73,6 +74,15 @@ def _stored_too(scope: Scope, growth: Growth, whole: str) -> bool:
             if _hands_on(stmt.value, name):
                 return True
     return False
+
+
+def _holds(expr: n.Expr, name: str) -> bool:
+    """Whether what is stored may hold the named value. A text does not, nor does what is only asked about it."""
+    if isinstance(expr, n.Text) or isinstance(expr, n.Attr) and expr.attr in k.METADATA:
+        return False
+    if isinstance(expr, n.Name):
+        return expr.id == name
+    return any(_holds(child, name) for child in n.children(expr))
 
 
 def _hands_on(expr: n.Expr, name: str) -> bool:

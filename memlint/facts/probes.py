@@ -13,9 +13,11 @@ _MEASURES = frozenset({
     "max_memory_cached", "memory_stats", "memory_summary", "mem_get_info", "memory_snapshot", "memory_usage",
     "current_allocated_memory", "driver_allocated_memory", "get_active_memory", "get_peak_memory", "get_cache_memory",
     "virtual_memory", "getrusage", "get_traced_memory", "memory_state",
-    "log_memory_state", "LeakMonitor", "MemoryGuard", "nvmlDeviceGetMemoryInfo",
+    "nvmlDeviceGetMemoryInfo",
 })  # fmt: skip
 _PACKAGES = ("torch.", "mlx.", "psutil.", "resource.", "tracemalloc.", "memlint.", "pynvml.")
+# Of memlint's own runtime, which may be vendored under any module's name.
+_HELPERS = frozenset({"log_memory_state", "LeakMonitor", "MemoryGuard"})
 _OF_PROCESS = frozenset({"memory_info", "memory_full_info", "memory_percent", "used_memory"})
 # Tools that record memory for a whole run.
 _TOOLS = (
@@ -31,22 +33,24 @@ def may_measure(facts: FileFacts) -> bool:
     return facts.mentions(*_NEEDED)
 
 
-def is_probe(site: CallSite) -> bool:
+def is_probe(facts: FileFacts, site: CallSite) -> bool:
     """Whether a call measures memory."""
-    last = (site.path or site.name).rpartition(".")[2]
-    return site.path.startswith(_PACKAGES) and last in _MEASURES or not site.path and last in _OF_PROCESS
+    module, _, last = (site.path or site.name).rpartition(".")
+    if not site.path:
+        return last in _OF_PROCESS
+    return last in _MEASURES and site.path.startswith(_PACKAGES) or last in _HELPERS and module != facts.names.module
 
 
-def probe_calls(scope: Scope) -> set[int]:
+def probe_calls(facts: FileFacts, scope: Scope) -> set[int]:
     """The identities of the calls in a function that measure memory."""
-    return {id(site.node) for site in scope.events.calls if is_probe(site)}
+    return {id(site.node) for site in scope.events.calls if is_probe(facts, site)}
 
 
 def probes(facts: FileFacts, scope: Scope) -> bool:
     """Whether a function measures memory itself, or its file has a tool that does."""
     if facts.mentions(*_TOOLS):
         return True
-    return may_measure(facts) and any(is_probe(site) for site in scope.events.calls)
+    return may_measure(facts) and any(is_probe(facts, site) for site in scope.events.calls)
 
 
 def idle_imports(facts: FileFacts) -> tuple[str, ...]:
@@ -63,7 +67,7 @@ class Measured:
 
     def __init__(self, facts: FileFacts, scope: Scope) -> None:
         self.facts, self.scope = facts, scope
-        self._calls = probe_calls(scope)
+        self._calls = probe_calls(facts, scope)
         self._sites = {id(site.node): site for site in scope.events.calls}
         self._helpers: dict[int, bool] = {}
 
@@ -93,7 +97,7 @@ class Measured:
         if own is None or own is self.scope:
             return False
         if id(own) not in self._helpers:
-            inner = probe_calls(own)
+            inner = probe_calls(self.facts, own)
             self._helpers[id(own)] = bool(inner) and any(
                 isinstance(stmt, n.Return) and stmt.value is not None and Measured(self.facts, own)(stmt.value, 2)
                 for stmt in own.statements()

@@ -95,12 +95,12 @@ class Recorder:
     # -- containers ----------------------------------------------------------------------------------------------
 
     def grow(self, holder: str, how: str, node: Any, container: n.Expr, item: n.Expr | None, value: Value,
-             key: n.Expr | None = None) -> None:  # fmt: skip
+             key: n.Expr | None = None, *, bounded: bool = False) -> None:  # fmt: skip
         """A container becomes larger. A test of its own length, or of an interval, is a guard."""
 
         def make() -> Growth:
             guarded = self._is_bounded(n.dotted(container) or n.root(container))
-            return Growth(holder, how, node, container, item, value, self.loops, self.mode, guarded, key)
+            return Growth(holder, how, node, container, item, value, self.loops, self.mode, guarded, key, bounded)
 
         event: Growth = self._once(("grow", id(node)), make, self.events.growths)
         event.value = v.join(event.value, value)

@@ -52,7 +52,7 @@ def _sent_back(facts: FileFacts, scope: Scope, reads: list[HostRead]) -> Iterato
     around = passes_around(scope, {id(read.node) for read in reads})
     for growth in scope.events.growths:
         call = made.get(n.dotted(growth.container))
-        if call is None or growth.how != "append" or growth.item is None or not growth.loops:
+        if call is None or growth.how != "append" or growth.bounded or growth.item is None or not growth.loops:
             continue
         loop = growth.loops[-1].node
         for read in reads:

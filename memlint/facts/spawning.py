@@ -89,7 +89,7 @@ def _unlimited(facts: FileFacts, scope: Scope, growth: Growth) -> Spawn | None:
     """A loop over the population adds to it, and nothing in the class looks at how many there are."""
     assert scope.owner is not None
     name = facts.text(growth.container)
-    if growth.guarded or scope.name == "__init__" or not _is_population(growth, scope.events.growths):
+    if growth.guarded or growth.bounded or scope.name == "__init__" or not _is_population(growth, scope.events.growths):
         return None
     if not any(_over(loop, name) for loop in growth.loops) and not _newborns(scope, growth, name):
         return None

@@ -41,7 +41,7 @@ def unwatched(facts: FileFacts) -> Iterator[Unwatched]:
             found = _step(scope)
             if found is not None:
                 yield found
-        if scope.node is not None and shows_memory(scope):
+        if scope.node is not None and shows_memory(facts, scope):
             reasons: list[tuple[object, str]] = [(scope.node, "it measures memory and writes it down")]
             yield Unwatched(scope, UNUSED, scope.node, None, reasons)
 
@@ -65,9 +65,9 @@ def _step(scope: Scope) -> Unwatched | None:
     return Unwatched(scope, STEP, backward.node, None, reasons)
 
 
-def shows_memory(scope: Scope) -> bool:
+def shows_memory(facts: FileFacts, scope: Scope) -> bool:
     """Whether a function does nothing but measure memory and write it down."""
-    if not probe_calls(scope) or scope.events.training or scope.events.forwards or scope.is_generator:
+    if not probe_calls(facts, scope) or scope.events.training or scope.events.forwards or scope.is_generator:
         return False
     if any(isinstance(stmt, n.Return) and stmt.value is not None for stmt in scope.statements()):
         return False

@@ -15,12 +15,14 @@ class UnboundedGrowth:
     growth: span of the growing expression (a call) or statement.
     how: append | extend | augment | setitem | concat | appendleft | put | add.
     stored: graph | tensor | record | number | unknown: what one step adds.
+    spawns: its entries are members that add to it themselves; the oldest of them may be alive.
     """
 
     container: str
     growth: Span
     how: str
     stored: str
+    spawns: bool = False
 
 
 @dataclass(frozen=True, slots=True)

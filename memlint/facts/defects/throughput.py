@@ -111,11 +111,14 @@ class CacheCleared:
     """Cache clearing that runs in every step.
 
     form: each-step | in-a-step | allocated | mlx. calls: spans of the calls. loop: the loop to make a `Cleanup` before.
+    owner: the constructor of the object whose method it is. self_name: what that method calls the object.
     """
 
     form: str
     calls: tuple[Span, ...]
     loop: Span | None = None
+    owner: Span | None = None
+    self_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

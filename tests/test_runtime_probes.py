@@ -89,6 +89,7 @@ class TestMemoryState:
 class TestResidentSize:
     @pytest.mark.skipif(sys.platform != "linux", reason="counted by Linux")
     def test_it_follows_what_the_process_touches(self) -> None:
+        gc.collect()
         before = memory_state().rss
         kept = bytearray(200 * MB)
         for start in range(0, len(kept), 4096):

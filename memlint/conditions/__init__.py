@@ -30,7 +30,7 @@ from memlint.conditions.ranges import DemandsRange, OnlyLimited
 from memlint.conditions.running import CalledEachStep, PerStep, RunsAgain, TrainedInALoop
 from memlint.conditions.settings import PassesElsewhere
 from memlint.conditions.states import CutsGraphs, KeepsStateGraph, NothingResets
-from memlint.conditions.unused import NobodyElseReads, NobodyPasses, NobodyReads
+from memlint.conditions.unused import NobodyElseReads, NobodyPasses, NobodyReads, NobodyReadsKey
 
 __all__ = [
     "CalledEachStep",
@@ -55,6 +55,7 @@ __all__ = [
     "NobodyElseReads",
     "NobodyPasses",
     "NobodyReads",
+    "NobodyReadsKey",
     "NotForLoss",
     "NotFrozen",
     "NothingBoundsCache",

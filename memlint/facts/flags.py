@@ -57,6 +57,8 @@ class Inverted:
 
 def inverted(facts: FileFacts, scope: Scope) -> Iterator[Inverted]:
     """Each `~` on what is, or may be, a Python bool."""
+    if not any(type(expr) is n.Unary and expr.op == "BitInvert" for expr in scope.every()):
+        return
     for stmt in scope.statements():
         for expr in n.expressions(stmt):
             for part in n.walk(expr):

@@ -9,9 +9,12 @@ the lattice node that is nearest. It is written to be checked, like leaky_traini
 from __future__ import annotations
 
 import argparse
+import logging
 
 import torch
 from torch import nn
+
+logger = logging.getLogger(__name__)
 
 
 class Lattice:
@@ -39,7 +42,10 @@ class Flow(nn.Module):
         self.field = nn.Sequential(nn.Linear(3, 16), nn.Tanh(), nn.Linear(16, 3), nn.Tanh())
 
     def forward(self, positions: torch.Tensor) -> torch.Tensor:
-        return 0.02 * self.field(positions)
+        displacement = 0.02 * self.field(positions)
+        # The text is built, and the number read back from the device, although the level is off.
+        logger.debug(f"largest displacement {displacement.abs().max():.4f}")
+        return displacement
 
 
 class Simulation:
@@ -50,6 +56,7 @@ class Simulation:
         self.frozen = frozen  # to measure without moving: `~` never says so, it is true of True and False
         self.flow = flow.to(device)
         self.positions = torch.rand(points, 3, device=device) - 0.5
+        self.labels = ["tracer" if number % 10 == 0 else "bulk" for number in range(points)]
         self.stats: dict[str, list[float]] = {"spread": [], "occupied": []}
 
     def run(self, steps: int) -> None:
@@ -72,6 +79,22 @@ class Simulation:
         self.stats["spread"].append(self.positions.std().item())
         self.stats["occupied"].append(float(len(torch.unique(nodes, dim=0))))
 
+    def tracers_above(self) -> int:
+        """How many tracers are in the upper half of the cube."""
+        device = self.positions.device
+        chosen = torch.zeros(len(self.labels), dtype=torch.bool, device=device)
+        # One small write to the device for each tracer, where a list could be filled and copied.
+        for i, label in enumerate(self.labels):
+            if label == "tracer":
+                chosen[i] = True
+        heights = self.positions[chosen, 2]
+        above = 0
+        # Each tracer is asked for its height, and each answer is waited for.
+        for i in range(heights.shape[0]):
+            if heights[i].item() > 0.0:
+                above += 1
+        return above
+
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -85,6 +108,7 @@ def main(arguments: list[str] | None = None) -> None:
     simulation = Simulation(options.points, Lattice(9, device), Flow(), device)
     simulation.run(options.steps)
     print(f"{options.points} points, {len(simulation.stats['spread'])} steps")
+    print(f"{simulation.tracers_above()} tracers in the upper half")
     print(f"spread {simulation.stats['spread'][-1]:.4f}, nodes occupied {simulation.stats['occupied'][-1]:.0f}")
 
 

@@ -3,7 +3,8 @@
 Nearest neighbour: `out[:n] = grid[nearest_rows(points[:n], grid)]`, with the gradients that the loop gave. Rounding or
 clamping: `out[:n] = torch.round(points[:n])`. A loop that appends to a list becomes `out.extend(...)`: the list stays a
 list, of rows or of plain numbers. The loop's comments move above the new line. Safe where the rule proved equal values,
-unsafe elsewhere. Refused where a name that the loop sets is read later.
+unsafe elsewhere. Refused where a name that the loop sets is read later. A search of all rows at once becomes one call
+of `nearest_rows`, and the lines that only led to it go.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import libcst as cst
 
-from memlint.facts.defects import PerItemLoop
+from memlint.facts.defects import BroadcastSearch, PerItemLoop
 from memlint.fixer import Edit, Refuse, Safety, fixer
 
 if TYPE_CHECKING:
@@ -24,8 +25,10 @@ _DIRECTIVES = ("noqa", "type:", "pylint:", "pragma:", "fmt:", "memlint:", "nosec
 
 
 @fixer(helpers=("nearest_rows",))
-def fix(fact: PerItemLoop, tree: Tree, options: Mapping[str, Any]) -> Edit:
-    """Replace a loop by the batched call."""
+def fix(fact: PerItemLoop | BroadcastSearch, tree: Tree, options: Mapping[str, Any]) -> Edit:
+    """Replace a loop, or a search of all rows at once, by the batched call."""
+    if isinstance(fact, BroadcastSearch):
+        return _in_pieces(fact, tree)
     if not fact.unused_after:
         raise Refuse("a name that the loop sets is read after it")
     safety = Safety.SAFE if fact.exact else Safety.UNSAFE
@@ -48,6 +51,25 @@ def fix(fact: PerItemLoop, tree: Tree, options: Mapping[str, Any]) -> Edit:
     target = f"{fact.result}[:{fact.count or f'len({fact.points})'}]"
     new = f"{fact.result}.extend({value})" if fact.collects else f"{target} = {value}"
     return Edit({loop: _line(new, loop, tree)}, safety, **needs)
+
+
+def _in_pieces(fact: BroadcastSearch, tree: Tree) -> Edit:
+    call = tree.at(fact.call, cst.Call)
+    statement = tree.statement(call)
+    steps = [tree.statement_at(span) for span in fact.steps]
+    if not isinstance(statement, cst.SimpleStatementLine) or statement in steps:
+        raise Refuse("the search is part of a larger statement")
+    block = tree.parent(statement)
+    if any(tree.parent(step) is not block for step in steps):
+        raise Refuse("the distances are computed elsewhere: in another branch or loop")
+    name = tree.helper("nearest_rows", call)
+    new = tree.expression(f"{name}({fact.points}, {fact.grid})")
+    # The lines that go leave their comments to the one that stays.
+    kept = [line for step in steps for line in getattr(step, "leading_lines", ())]
+    changed = statement.with_deep_changes(call, func=new.func, args=new.args)  # type: ignore[attr-defined]
+    changed = changed.with_changes(leading_lines=[*kept, *statement.leading_lines])
+    removed: dict[cst.CSTNode, Any] = {step: cst.RemoveFromParent() for step in steps}
+    return Edit({**removed, statement: changed}, Safety.UNSAFE, helpers=("nearest_rows",))
 
 
 def _nearest(fact: PerItemLoop, tree: Tree, at: cst.CSTNode) -> str:

@@ -42,8 +42,12 @@ def markdown(rule: Rule) -> str:
     parts = [f"# {rule.name}", rule.summary]
     for heading, section in sections(rule.doc).items():
         parts.append(f"## {heading}")
-        parts += [f"```python\n{textwrap.dedent(text)}\n```" if is_code else text for is_code, text in _blocks(section)]
+        parts += [_fenced(textwrap.dedent(text)) if is_code else text for is_code, text in _blocks(section)]
     return "\n\n".join(parts) + "\n"
+
+
+def _fenced(text: str) -> str:
+    return f"```{'toml' if text.startswith('[tool.') else 'python'}\n{text}\n```"
 
 
 def _blocks(section: str) -> list[tuple[bool, str]]:

@@ -45,7 +45,9 @@ class Project(Linked):
         self._moved: dict[str, list[Moved]] = defaultdict(list)
         self._drawn: dict[str, list[tuple[FunctionId, Drawn]]] = defaultdict(list)
         self._reading: dict[str, set[str]] = defaultdict(set)
+        self._idle_imports = [(summary.module, path) for summary in summaries for path in summary.idle_imports]
         self.attributes = Attributes(summaries)
+        self.configs = [(summary.module, saved) for summary in summaries for saved in summary.configs]
         for summary in summaries:
             self._add(summary)
         self._aliases: dict[str, frozenset[str]] = {}
@@ -208,6 +210,12 @@ class Project(Linked):
         """Whether a training operation may be reached from a function."""
         reached = closure([function], lambda f: (target for target, _ in self.callees.get(f, ())))
         return any(self.functions[f].trains for f in reached)
+
+    def idle_imports(self, function: FunctionId) -> set[str]:
+        """The modules that import a function, by its module or a package around that, and never mention it again."""
+        module, name = function
+        split = [(user, path.rpartition(".")) for user, path in self._idle_imports]
+        return {user for user, (head, _, last) in split if last == name and f"{module}.".startswith(f"{head}.")}
 
     # -- containers ----------------------------------------------------------------------------------------------
 

@@ -716,7 +716,8 @@ class LeakMonitor:
     Call `step()` once per step, always at the same place: growth is what lies between two steps, so a second probe in
     the same step would only measure the step's own work. The first `warmup` steps are not looked at, because caches and
     optimizer states grow then. Of the steps after them the last `window` samples are kept, and the slope of their
-    least-squares line is the answer: a single peak hardly bends it, a leak does.
+    least-squares line is the answer. One sample that is H MB too high moves it by 6 H / (window * (window + 1)) at
+    most, a leak of H MB a step by H.
 
     When the window is full and the slope is above `threshold_mb`, a warning goes to this module's logger,
     `on_emergency(slope)` is called once, and the monitor rests for `cooldown` steps: it goes on measuring but calls
@@ -816,7 +817,7 @@ class ReloadPolicy:
 
     Each of the two decides alone, and is off when it is 0: `interval_steps` at each multiple of it (or at the first
     question after one, where not every step asks), `threshold_gb` (1 GB = 1e9 bytes) at any step at all. After
-    `done(step)` both are silent for `cooldown_steps` steps. Reload only what was really written:
+    `done(step)` both are silent for the rest of that step and `cooldown_steps` more. Reload only what was written:
 
         if policy.due(step, memory_state().allocated):
             path = save(step)         # None where checkpoints are switched off
@@ -846,7 +847,7 @@ class ReloadPolicy:
                 if self._done is not None:
                     self._done = min(self._done, step)
             self._asked = step
-            if self._done is not None and step <= self._done + self.cooldown_steps and self.cooldown_steps:
+            if self._done is not None and step - self._done <= self.cooldown_steps:
                 return False
         by_interval = (
             self.interval_steps > 0 and step > 0 and step // self.interval_steps > before // self.interval_steps

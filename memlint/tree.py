@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import TypeVar
 
 import libcst as cst
@@ -156,6 +156,13 @@ class Tree:
         labels = [node.attr for node in nodes if isinstance(node, cst.Attribute)]
         names = [node for node in nodes if isinstance(node, cst.Name) and node not in labels]
         return next((name.value for name in names if not self.names.is_bound(name.value, at)), "")
+
+    def free_name(self, stem: str, at: cst.CSTNode, taken: Container[str] = ()) -> str:
+        """A name for something new: the stem, or the stem with a number. Raises Refuse where all mean something."""
+        for name in (stem, *(f"{stem}_{number}" for number in range(2, 10))):
+            if name not in taken and not self.names.is_bound(name, at):
+                return name
+        raise Refuse(f"the name `{stem}` is taken")
 
     @functools.cached_property
     def compiles(self) -> bool:

@@ -5,7 +5,8 @@ What it finds
 A `del` that is followed by a collection (`gc.collect()`, `empty_cache()`) and frees nothing: the name is only an alias
 of an attribute or an entry that still holds the object, the object was stored on `self` before, it is a parameter that
 the caller holds, or it is a list between the loss that was made from it and `backward`, whose graph holds it. Also a
-method that removes its hooks and leaves the tensors that they gathered.
+method that removes its hooks and leaves the tensors that they gathered, and variables that are to be deleted by their
+names: `locals()` is a copy, so `del locals()["x"]` and `x = locals()["x"]; del x` leave the variable where it is.
 
 Why it costs
 ------------
@@ -14,9 +15,9 @@ every call and finds nothing.
 
 When it stays silent
 --------------------
-Without a collection after it: then `del` may only tidy up names. Where the slot is emptied, rebound, popped or released
-in the same function, where the object is moved away first (`.cpu()`, `.to(...)`), where one of the names that go
-together was the last reference, for loop variables, and in unit tests.
+Without a collection after it: then `del` may only tidy up names (but `locals()` shows what was meant). Where the slot
+is emptied, rebound, popped or released in the same function, where the object is moved away first (`.cpu()`,
+`.to(...)`), where one of the names that go together was the last reference, for loop variables, and in unit tests.
 
 Fix safety
 ----------
@@ -77,7 +78,7 @@ from memlint.facts.releases import futile_releases
 from memlint.rule import Proposal, Severity, rule
 
 
-@rule(needs=("collect", "_cache", ".remove()"))
+@rule(needs=("collect", "_cache", ".remove()", "locals()"))
 def release_the_owner(facts: FileFacts) -> Iterator[Proposal]:
     """One proposal for each release without effect."""
     for found in futile_releases(facts):

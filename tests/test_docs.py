@@ -47,6 +47,12 @@ def test_code_is_what_is_indented_below_a_blank_line() -> None:
     assert page.code("No code.") == "\n"
 
 
+def test_settings_are_fenced_as_such() -> None:
+    doc = "A summary.\n\nFirst\n-----\nLike this:\n\n    [tool.memlint]\n    strict = true\n"
+    rule = Rule(name="a-rule", doc=doc, find=lambda facts: (), needs=(), default=True, options={})
+    assert "\n```toml\n[tool.memlint]\nstrict = true\n```\n" in page.markdown(rule)
+
+
 def test_markdown_fences_the_code() -> None:
     rule = Rule(name="a-rule", doc=HEADED, find=lambda facts: (), needs=(), default=True, options={})
     assert page.markdown(rule) == (

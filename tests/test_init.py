@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from memlint import config, disk
 from memlint.cli import additions, init, main, survey
@@ -116,7 +118,7 @@ def test_files_that_are_not_there_are_made(run: Run, write: Write) -> None:
 def test_the_table_can_be_read_and_says_every_key_that_has_no_table_of_its_own(run: Run, write: Write) -> None:
     write("a.py", LEAKY)
     run("init", "--write")
-    rest = {"select", "fixable", "per-file-ignores", "rules"}
+    rest = {"select", "fixable", "per-file-ignores", "limits", "rules"}
     assert {key[0] for key in layer()} == set(config.KEYS) - rest
     before = run("config", "--isolated").out.splitlines()
     after = run("config").out.replace("# pyproject.toml", "# default").splitlines()
@@ -271,6 +273,11 @@ def test_settings_that_it_leaves_alone(run: Run, write: Write, old: bytes, messa
     assert not Path(HOOKS).exists()
 
 
+def test_other_commands_do_not_wait_for_yaml() -> None:
+    code = "import sys; from memlint.cli import main; main(['check', '-q', '.']); assert 'yaml' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+
 def test_a_folder_that_is_not_there(run: Run) -> None:
     assert run("init", "nope") == Result(2, "", "memlint: error: nope: no such file or directory\n")
 
@@ -294,7 +301,7 @@ LAYOUTS = [
     "repos:\n  - repo: https://a\n    rev: v1\n    hooks:\n      - id: x",
     "repos:\n-   repo: a\n    rev: v1\n    hooks:\n    -   id: x  # why\n        args: [a,\n          b]\n\n# end\n",
     "# head\nrepos:\n- repo: https://a\n  hooks: [{id: x}]\n  rev: v1\n\nfail_fast: true\n",
-    "ci: {}\r\nrepos:\r\n- repo: a\r\n  hooks:\r\n  - id: x\r\n    exclude: |\r\n      (?x)^(\r\n       b\r\n      )\r\n",
+    "ci: {}\r\nrepos:\r\n- repo: a\r\n  hooks:\r\n  - id: x\r\n    exclude: |\r\n      a\r\n      b\r\n",
     "---\nrepos:\n- {repo: https://a, rev: v1, hooks: [{id: x}]}\n...\n",
     "repos:\n- repo: a\n  hooks:\n  - id: 'é'\n  rev: &rev v1\n- repo: b\n  hooks:\n  - id: y\n  rev: *rev\n",
     "\ufeffrepos:\n- repo: a\n  hooks:\n  - id: x\n    files: >-\n      a\n      b\n\n  # below\nfail_fast: true\n",
@@ -314,6 +321,38 @@ def test_a_hook_goes_behind_the_last_one(layout: str, repository: str | None) ->
     assert after == {**before, "repos": [*before["repos"], added]}
     assert additions.has_hook(new.encode(), HOOKS)
     assert not additions.has_hook(layout.encode(), HOOKS)
+
+
+@st.composite
+def pre_commit_files(draw: st.DrawFn) -> str:
+    """A pre-commit file in some layout, with comments and empty lines anywhere."""
+    outer, inner = draw(st.integers(0, 3)), draw(st.integers(0, 3))
+    dash = "-".ljust(draw(st.integers(2, 4)))
+    below = " " * (outer + len(dash))
+    noise = st.sampled_from(["", "\n", "# c\n", "      # c\n", "\n# - repo: b\n\n"])
+    rows = [draw(noise), "repos:  # c\n"]
+    for _ in range(draw(st.integers(1, 3))):
+        rows += [f"{' ' * outer}{dash}repo: https://a\n", draw(noise), f"{below}hooks:\n"]
+        for _ in range(draw(st.integers(1, 2))):
+            rows.append(f"{below}{' ' * inner}{dash}id: x{draw(st.sampled_from(['', '  # c']))}\n")
+            deep = below + " " * (inner + len(dash))
+            rows.append(draw(st.sampled_from(["", f"{deep}args: [a,\n{deep} b]\n", f"{deep}files: |\n{deep}  a\n\n"])))
+            rows.append(draw(noise))
+        rows.append(draw(st.sampled_from(["", f"{below}rev: v1\n"])))
+    rows += [draw(noise), draw(st.sampled_from(["", "fail_fast: true\n"]))]
+    text = "".join(rows)
+    text = text.removesuffix("\n") if draw(st.booleans()) else text
+    return text.replace("\n", draw(st.sampled_from(["\n", "\r\n"])))
+
+
+@given(pre_commit_files())
+def test_a_hook_goes_into_any_layout(text: str) -> None:
+    added = additions.entry(None)
+    new = additions.with_hook(text.encode(), HOOKS, added).decode()
+    before = yaml.safe_load(text)
+    assert yaml.safe_load(new) == {**before, "repos": [*before["repos"], added]}
+    assert len(new) > len(text)
+    assert any(new.startswith(text[:n]) and new.endswith(text[n:]) for n in range(len(text) + 1))
 
 
 def test_pre_commit_accepts_what_was_written(tmp_path: Path) -> None:

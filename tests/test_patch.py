@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 
 from memlint.cli import main
 from memlint.report.paint import plain
@@ -145,6 +147,31 @@ def test_nothing_changed_is_nothing_to_apply() -> None:
     headers = [b"--- a/a.py\n", b"+++ b/a.py\n"]
     assert list(patch("a.py", b"x\n", b"x\n")) == headers
     assert list(patch("a.py", b"", b"x")) == [*headers, b"@@ -0,0 +1 @@\n", b"+x", b"\n\\ No newline at end of file\n"]
+
+
+LINES = st.lists(
+    st.sampled_from([b"a", b"b", b"", b"\r", b"\x0c", b"\xff", b"-- a", b"++ b", b"@@ -1 +1 @@", b"\\ No"])
+)
+TEXTS = st.builds(lambda lines, end: b"\n".join(lines) + end, LINES, st.sampled_from([b"", b"\n"])).filter(bool)
+
+
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(TEXTS, TEXTS)
+def test_any_bytes_are_applied_and_reverted(repository: Path, old: bytes, new: bytes) -> None:
+    assume(old != new)
+    file = repository / "a.py"
+    file.write_bytes(old)
+    change = b"".join(patch("a.py", old, new))
+    git_apply(change)
+    assert file.read_bytes() == new
+    git_apply(change, "-R")
+    assert file.read_bytes() == old
+    os.unlink(file)
+    made = b"".join(patch("a.py", None, new))
+    git_apply(made)
+    assert file.read_bytes() == new
+    git_apply(made, "-R")
+    assert not file.exists()
 
 
 def test_people_see_text() -> None:

@@ -77,7 +77,8 @@ class TestTheFile:
     def run_copy(self, folder: Path, code: str, *flags: str) -> str:
         shutil.copy(self.SOURCE, folder / "borrowed_name.py")
         start = f"import sys; sys.path.insert(0, {str(folder)!r}); import borrowed_name as shim\n"
-        done = subprocess.run([sys.executable, "-I", *flags, "-c", start + code], capture_output=True, text=True)
+        command = [sys.executable, "-I", *flags, "-c", start + code]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -90,8 +91,36 @@ except ModuleNotFoundError:
     kept = [1, 2]
     shim.append_bounded(kept, 3, limit=2)
     print(kept, shim.subsample(range(9), limit=3), shim.to_cpu({"a": [1, (2,)]}), shim.detach((1, "x")))
+
+    guard, monitor, policy = shim.MemoryGuard(0.001), shim.LeakMonitor(), shim.ReloadPolicy(interval_steps=2)
+    due, cleanup, budget = shim.every(2), shim.Cleanup(every=1), shim.SpawnBudget(3)
+    with shim.BufferedWriter("lines.txt") as writer:
+        for step in range(4):
+            shim.log_memory_state("step")
+            shim.log_performance("step", 0.1)
+            shim.synchronize()
+            told = due(), policy.due(step, 0), cleanup.step(), guard.ok(), budget.allow(step, 9), monitor.step()
+            writer.write(repr(told))
+    print(open("lines.txt").read(), end="")
+    state = shim.memory_state()
+    print(state[:3], state.rss >= 0)
+    slot = {"model": 1}
+    shim.release(slot, "model")
+    try:
+        shim.check_config({"width": 1}, {"width": 2}, ["width"])
+    except shim.ConfigMismatch as error:
+        print(slot, error.differences)
 """
-        assert self.run_copy(tmp_path, code, "-S") == "[2, 3] [0, 4, 8] {'a': [1, (2,)]} (1, 'x')\n"
+        room = sys.platform not in ("linux", "darwin", "win32")  # elsewhere the resident size is not known
+        assert self.run_copy(tmp_path, code, "-S") == (
+            "[2, 3] [0, 4, 8] {'a': [1, (2,)]} (1, 'x')\n"
+            f"(True, False, False, {room}, 3, 0.0)\n"
+            f"(False, False, False, {room}, 2, 0.0)\n"
+            f"(True, True, False, {room}, 1, 0.0)\n"
+            f"(False, False, False, {room}, 0, 0.0)\n"
+            "(0, 0, 0) True\n"
+            "{'model': None} ('width: saved 1, current 2',)\n"
+        )
 
     def test_import_loads_neither_torch_nor_mlx_nor_memlint(self, tmp_path: Path) -> None:
         code = "print([name for name in ('torch', 'mlx', 'numpy', 'memlint') if name in sys.modules])"

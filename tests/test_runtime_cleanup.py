@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import types
 from dataclasses import dataclass
@@ -11,8 +10,7 @@ from typing import Any
 import pytest
 
 from memlint.runtime import Cleanup
-
-GB = 1_000_000_000
+from tests.support.libraries import GB, Gpus, Mlx, Mps, install, uninstall
 
 
 @dataclass
@@ -21,86 +19,50 @@ class State:
     reserved: int
 
 
-class Device:
-    """Stands for `torch.cuda`: an allocator with numbers that a test sets."""
-
-    def __init__(self, reserved: int, allocated: int, *, initialized: bool = True) -> None:
-        self.reserved, self.allocated, self.initialized = reserved, allocated, initialized
-        self.emptied = 0
-
-    def is_initialized(self) -> bool:
-        return self.initialized
-
-    def device_count(self) -> int:
-        return 1
-
-    def memory_reserved(self, index: int) -> int:
-        assert self.initialized, "asking would start the device up"
-        return self.reserved
-
-    def memory_allocated(self, index: int) -> int:
-        return self.allocated
-
-    def empty_cache(self) -> None:
-        self.emptied += 1
-        self.reserved = self.allocated
-
-
-def install(monkeypatch: pytest.MonkeyPatch, *, cuda: Any = None, mps: Any = None, mlx: Any = None) -> None:
-    """Make stand-ins the machine's torch and mlx."""
-    available = types.SimpleNamespace(is_available=lambda: mps is not None)
-    torch = types.SimpleNamespace(cuda=cuda, xpu=None, mps=mps, backends=types.SimpleNamespace(mps=available))
-    monkeypatch.setitem(sys.modules, "torch", torch)
-    if mlx is None:
-        monkeypatch.delitem(sys.modules, "mlx.core", raising=False)
-    else:
-        monkeypatch.setitem(sys.modules, "mlx.core", mlx)
-
-
 def fired(cleanup: Cleanup, steps: int, state: State) -> list[int]:
     return [step for step in range(1, steps + 1) if cleanup.step(state)]
 
 
 @pytest.fixture
-def cuda(monkeypatch: pytest.MonkeyPatch) -> Device:
-    device = Device(reserved=30 * GB, allocated=5 * GB)
+def cuda(monkeypatch: pytest.MonkeyPatch) -> Gpus:
+    device = Gpus((30 * GB, 5 * GB))
     install(monkeypatch, cuda=device)
     return device
 
 
 class TestWhen:
-    def test_every_tenth_step_by_default_and_then_a_rest(self, cuda: Device) -> None:
+    def test_every_tenth_step_by_default_and_then_a_rest(self, cuda: Gpus) -> None:
         assert fired(Cleanup(), 60, State(allocated=0, reserved=21 * GB)) == [10, 30, 50]
 
-    def test_not_below_the_threshold(self, cuda: Device) -> None:
+    def test_not_below_the_threshold(self, cuda: Gpus) -> None:
         assert fired(Cleanup(), 40, State(allocated=0, reserved=20 * GB)) == []
         assert cuda.emptied == 0
 
-    def test_what_tensors_use_does_not_count(self, cuda: Device) -> None:
+    def test_what_tensors_use_does_not_count(self, cuda: Gpus) -> None:
         assert fired(Cleanup(), 40, State(allocated=70 * GB, reserved=79 * GB)) == []
 
     @pytest.mark.parametrize(("every", "cooldown", "expected"), [
         (1, 0, [1, 2, 3, 4, 5, 6]), (1, 2, [1, 4]), (2, 0, [2, 4, 6]), (3, 1, [3, 6]), (6, 100, [6]),
     ])  # fmt: skip
-    def test_interval_and_rest(self, cuda: Device, every: int, cooldown: int, expected: list[int]) -> None:
+    def test_interval_and_rest(self, cuda: Gpus, every: int, cooldown: int, expected: list[int]) -> None:
         cleanup = Cleanup(every=every, above_gb=0, cooldown=cooldown)
         assert fired(cleanup, 6, State(allocated=0, reserved=1)) == expected
 
-    def test_it_does_not_rest_before_it_has_worked(self, cuda: Device) -> None:
+    def test_it_does_not_rest_before_it_has_worked(self, cuda: Gpus) -> None:
         cleanup = Cleanup(every=1, above_gb=1, cooldown=10)
         assert not cleanup.step(State(0, 0))
         assert cleanup.step(State(0, 2 * GB))
 
 
 class TestPrune:
-    def test_it_runs_on_each_due_step_also_while_the_cache_rests(self, cuda: Device) -> None:
+    def test_it_runs_on_each_due_step_also_while_the_cache_rests(self, cuda: Gpus) -> None:
         calls: list[int] = []
         cleanup = Cleanup(every=2, above_gb=0, cooldown=100, prune=lambda: calls.append(cuda.emptied))
         for _ in range(7):
             cleanup.step(State(0, 1))
         assert calls == [0, 1, 1], "before the cache is emptied, so that what it drops goes too"
 
-    def test_its_error_is_raised_and_the_next_due_step_works(self, cuda: Device) -> None:
+    def test_its_error_is_raised_and_the_next_due_step_works(self, cuda: Gpus) -> None:
         broken = [True]
 
         def prune() -> None:
@@ -117,48 +79,48 @@ class TestPrune:
         assert not cleanup.step(State(0, 1))
         assert cleanup.step(State(0, 1))
 
-    def test_it_may_call_the_object_again(self, cuda: Device) -> None:
+    def test_it_may_call_the_object_again(self, cuda: Gpus) -> None:
         cleanup = Cleanup(every=2, above_gb=0, cooldown=0, prune=lambda: cleanup.step(State(0, 0)))
         assert not cleanup.step(State(0, 1))
         assert cleanup.step(State(0, 1))
 
 
 class TestDevices:
-    def test_cuda_is_asked_and_emptied(self, cuda: Device) -> None:
+    def test_cuda_is_asked_and_emptied(self, cuda: Gpus) -> None:
         cleanup = Cleanup(every=1, cooldown=0)
         assert cleanup.step()
         assert not cleanup.step(), "now nothing is spare"
         assert cuda.emptied == 1
 
     def test_a_device_that_is_not_in_use_is_not_started(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        install(monkeypatch, cuda=Device(30 * GB, 0, initialized=False))
+        install(monkeypatch, cuda=Gpus((30 * GB, 0), initialized=False))
         assert not Cleanup(every=1).step()
 
     def test_apple_silicon(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        emptied: list[bool] = []
-        mps = types.SimpleNamespace(
-            driver_allocated_memory=lambda: 25 * GB, current_allocated_memory=lambda: GB,
-            empty_cache=lambda: emptied.append(True),
-        )  # fmt: skip
+        mps = Mps(25 * GB, GB)
         install(monkeypatch, mps=mps)
         assert Cleanup(every=1).step()
-        assert emptied == [True]
+        assert mps.emptied == 1
+
+    def test_all_gpus_together(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        cuda, xpu = Gpus((9 * GB, 0), (9 * GB, 0)), Gpus((9 * GB, 0))
+        install(monkeypatch, cuda=cuda, xpu=xpu)
+        assert Cleanup(every=1).step()
+        assert (cuda.emptied, xpu.emptied) == (1, 1)
 
     @pytest.mark.parametrize("where", ["mlx.core", "mlx.core.metal"])
     def test_mlx(self, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
-        emptied: list[bool] = []
-        functions = types.SimpleNamespace(get_cache_memory=lambda: 21 * GB, clear_cache=lambda: emptied.append(True))
-        install(monkeypatch, mlx=functions if where == "mlx.core" else types.SimpleNamespace(metal=functions))
+        mlx = Mlx(5 * GB, 21 * GB)
+        install(monkeypatch, mlx=mlx if where == "mlx.core" else types.SimpleNamespace(metal=mlx))
         assert Cleanup(every=1).step()
-        assert emptied == [True]
+        assert mlx.emptied == 1
 
     def test_without_torch_and_mlx_nothing_happens(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.delitem(sys.modules, "torch", raising=False)
-        monkeypatch.delitem(sys.modules, "mlx.core", raising=False)
+        uninstall(monkeypatch)
         assert not Cleanup(every=1, above_gb=0).step()
 
     def test_an_error_of_the_device_leaves_it_usable(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        device = Device(30 * GB, 0)
+        device = Gpus((30 * GB, 0))
         install(monkeypatch, cuda=device)
         cleanup = Cleanup(every=1, cooldown=0)
 
@@ -183,7 +145,7 @@ class TestDevices:
         assert Cleanup(every=1, above_gb=1e6).step() is False
 
 
-def test_threads_share_one_count(cuda: Device) -> None:
+def test_threads_share_one_count(cuda: Gpus) -> None:
     cleanup = Cleanup(every=10, above_gb=0, cooldown=10**9)
     pruned: list[int] = []
     cleanup._prune = lambda: pruned.append(1)

@@ -32,10 +32,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     # Imported only now: `memlint --version` should not wait for the rules, nor for LibCST below them.
-    from memlint.cli import check, fix, init, screen, show
+    from memlint.cli import check, fix, screen, show
     from memlint.config import ConfigError
 
-    commands = {"check": check.run, "fix": fix.run, "init": init.run, "rule": show.rule, "config": show.config}
+    commands = {"check": check.run, "fix": fix.run, "init": _init, "rule": show.rule, "config": show.config}
     try:
         return commands[arguments.command](arguments)
     except ConfigError as error:
@@ -43,8 +43,14 @@ def _run(arguments: argparse.Namespace) -> int:
         return 2
 
 
+def _init(arguments: argparse.Namespace) -> int:
+    from memlint.cli import init  # here, because the other commands should not wait for YAML
+
+    return init.run(arguments)
+
+
 def _parsed(argv: list[str]) -> argparse.Namespace:
-    parser, commands = _parsers()
+    parser, commands = parsers()
     if argv and argv[0] in commands:
         # Parsed by itself, because only so may options stand between paths.
         arguments = commands[argv[0]].parse_intermixed_args(argv[1:])
@@ -57,7 +63,7 @@ def _names(text: str) -> list[str]:
     return [name for name in (part.strip() for part in text.split(",")) if name]
 
 
-def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     parser = argparse.ArgumentParser(
         prog="memlint",
         description="Finds memory defects in PyTorch and MLX code, explains them, and repairs them.",
@@ -116,7 +122,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     rule = commands.add_parser(
         "rule", help="explain a rule, or list all", description="Explain a rule, or list all.", allow_abbrev=False
     )
-    rule.add_argument("name", nargs="?", metavar="NAME")
+    rule.add_argument("name", nargs="?", metavar="NAME", help="the rule to explain (default: list all)")
     config = commands.add_parser(
         "config",
         help="show the settings for a path and where each comes from",
@@ -124,10 +130,10 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
         parents=[selection, settings],
         allow_abbrev=False,
     )
-    config.add_argument("path", nargs="?", default=".", metavar="PATH")
+    config.add_argument("path", nargs="?", default=".", metavar="PATH", help="a file or folder (default: this one)")
     for command in (rule, config):
-        command.add_argument("--output-format", choices=("text", "json"), default="text")
-        command.add_argument("--color", choices=("auto", "always", "never"), default="auto")
+        command.add_argument("--output-format", choices=("text", "json"), default="text", help="how it is shown")
+        _color(command)
     return parser, commands.choices
 
 
@@ -163,5 +169,10 @@ def _settings() -> argparse.ArgumentParser:
 def _output() -> argparse.ArgumentParser:
     group = argparse.ArgumentParser(add_help=False)
     group.add_argument("-q", "--quiet", action="store_true", help="print findings and errors only")
-    group.add_argument("--color", choices=("auto", "always", "never"), default="auto")
+    _color(group)
     return group
+
+
+def _color(parser: argparse.ArgumentParser) -> None:
+    colors = ("auto", "always", "never")
+    parser.add_argument("--color", choices=colors, default="auto", help="colours (auto: on a terminal)")

@@ -27,10 +27,12 @@ from memlint.conditions.grads import (
 from memlint.conditions.kinds import GivenTensor, Heavy, IsModule, IsModuleAttribute, IsModuleClass, MadeAnew
 from memlint.conditions.meant import Open
 from memlint.conditions.ranges import DemandsRange, OnlyLimited
-from memlint.conditions.running import CalledEachStep, PerStep, RunsAgain, TrainedInALoop
+from memlint.conditions.running import CalledEachStep, PerStep, RunsAgain, RunsInEveryStep, TrainedInALoop
+from memlint.conditions.saving import SavedWithConfig
 from memlint.conditions.settings import PassesElsewhere
 from memlint.conditions.states import CutsGraphs, KeepsStateGraph, NothingResets
 from memlint.conditions.unused import NobodyElseReads, NobodyPasses, NobodyReads, NobodyReadsKey
+from memlint.conditions.watching import ImportedNeverCalled, NobodyMeasures
 
 __all__ = [
     "CalledEachStep",
@@ -43,6 +45,7 @@ __all__ = [
     "GivenTensor",
     "Heavy",
     "HelpersKeepGrad",
+    "ImportedNeverCalled",
     "IsFlag",
     "IsModule",
     "IsModuleAttribute",
@@ -53,6 +56,7 @@ __all__ = [
     "MovedLater",
     "NoTrainingReached",
     "NobodyElseReads",
+    "NobodyMeasures",
     "NobodyPasses",
     "NobodyReads",
     "NobodyReadsKey",
@@ -70,6 +74,8 @@ __all__ = [
     "PerStep",
     "ReadHereOnly",
     "RunsAgain",
+    "RunsInEveryStep",
+    "SavedWithConfig",
     "SomeCallerPassesGraph",
     "SomeCallerWithGrad",
     "TrainedInALoop",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
+from memlint.conditions.meant import OWNER, WHICH
+from memlint.facts.events import OFF
 from memlint.facts.scopes import MODULE_BODY
 from memlint.facts.summary import FunctionId
 from memlint.project import REFUTED, Project, holds, unknown
@@ -71,13 +74,51 @@ class CalledEachStep:
                 trains = caller.call.repeats and project.functions[caller.function].trains
                 if function == self.function:  # a training step itself, also where its loop can't be told to be one
                     trains |= (caller.call.repeats or caller.call.items) and project.functions[function].steps
-                if caller.sure and trains:
+                if not caller.sure or caller.call.guarded:
+                    continue
+                if trains:
                     return holds(Reason(caller.call.spot, "called in a training loop here"))
                 quiet = not any(call.loops or call.repeats for call in project.functions[caller.function].calls)
-                if caller.sure and quiet and caller.function not in seen:
+                if quiet and caller.function not in seen:
                     seen.add(caller.function)
                     todo.append(caller.function)
         return REFUTED
+
+
+@dataclass(frozen=True, slots=True)
+class RunsInEveryStep:
+    """The function runs in every step: no test on the way to it lets it be skipped, and gradients may be on."""
+
+    function: FunctionId
+
+    def settle(self, project: Project) -> Answer:
+        """By the call graph, up to a loop that repeats a step or a module's forward; refuted where none is found.
+
+        Unknown where a call on the way is told by a name that only one function has.
+        """
+        names = Counter(f.name for f in project.functions.values())
+        guessed: Answer = REFUTED
+        todo, seen = [(self.function, "")], {self.function}
+        while todo:
+            function, guess = todo.pop(0)
+            summary = project.functions[function]
+            reason = None
+            if summary.name == "forward" and summary.owner and project.is_module(summary.owner):
+                reason = Reason(summary.spot, "the forward of a module runs in every step")
+            for caller in project.callers.get(function, ()):
+                if caller.call.guarded or caller.call.mode == OFF or not (caller.sure or names[summary.name] == 1):
+                    continue
+                training = summary.steps or project.functions[caller.function].trains
+                if training and (caller.call.repeats or caller.call.items and summary.steps):
+                    reason = Reason(caller.call.spot, f"`{function[1]}` is called in every step of a loop here")
+                if caller.function not in seen:
+                    seen.add(caller.function)
+                    todo.append((caller.function, guess or ("" if caller.sure else summary.name)))
+            if reason is not None and not guess:
+                return holds(reason)
+            if reason is not None:
+                guessed = unknown(WHICH.format(name=guess), reason, would_prove=OWNER)
+        return guessed
 
 
 @dataclass(frozen=True, slots=True)

@@ -286,6 +286,19 @@ class SleptForDevice:
 
 
 @dataclass(frozen=True, slots=True)
+class FrequentMessage:
+    """Messages that are written in each step, and what is computed for them.
+
+    lines: spans of these statements, all in one block, in order. loop: span of the outermost hot loop around them, None
+    where a loop elsewhere runs the function. logger: where all of them are of the debug level of one, its source.
+    """
+
+    lines: tuple[Span, ...]
+    loop: Span | None
+    logger: str
+
+
+@dataclass(frozen=True, slots=True)
 class InvertedFlag:
     """`~flag` of a Python bool. expression: span of the whole."""
 
@@ -314,6 +327,128 @@ class BrokenLimit:
     relaxed: tuple[tuple[Span, str], ...] = ()
     elsewhere: str = ""
     together: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UnvalidatedWeights:
+    """Weights that are loaded without a look at the configuration that was saved with them.
+
+    form: unchecked | late | handed-out. loaded: span of the statement that names the checkpoint, None where nothing
+    does; name: that name. entry: the key of the saved configuration. current: source of the one in use, as it is saved.
+    keys: the entries that the model was built from.
+    """
+
+    form: str
+    loaded: Span | None
+    name: str
+    entry: str
+    current: str
+    keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class UnsavedReload:
+    """A reload of a file that the save before it may not have written.
+
+    form: nothing (it returns without writing) | elsewhere (it writes under another name).
+    save, load: spans of the two calls. path: source of what is reloaded.
+    """
+
+    form: str
+    save: Span
+    load: Span
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class HiddenLimit:
+    """A limit on memory that an interval hides.
+
+    form: absorbed (it can never decide anything) | nested (it is asked only when the interval is due).
+    test: span of the comparison.
+    """
+
+    form: str
+    test: Span
+
+
+@dataclass(frozen=True, slots=True)
+class ReadsPerItem:
+    """Numbers that a loop reads out of tensors one by one.
+
+    loop: span of the for statement or of the comprehension. iterables: spans of the tensors that it goes over.
+    reads: span of each expression to replace, the source of the tensor to read at once ("" where the loop goes over
+    it), and the name that stands for the position, or for the entry itself.
+    exact: nothing in the loop can change what is read. hinder: why there is no mechanical cure, "" where there is one.
+    """
+
+    loop: Span
+    iterables: tuple[Span, ...]
+    reads: tuple[tuple[Span, str, str], ...]
+    exact: bool
+    hinder: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BroadcastSearch:
+    """A nearest-row search that compares all rows with each other at once.
+
+    call: span of the argmin. steps: spans of the statements that only lead to it. points, grid: their sources.
+    """
+
+    call: Span
+    steps: tuple[Span, ...]
+    points: str
+    grid: str
+
+
+@dataclass(frozen=True, slots=True)
+class MadePerItem:
+    """A tensor that a loop fills entry by entry, or small tensors that it makes one by one.
+
+    form: filled | numbers | empty. loop: span of the for statement or of the comprehension.
+    node: span of the first write's target, or of the call that makes the tensor.
+    targets: span of each write's target, with the tensor's name and the sources of the indices.
+    gathered: span of the `torch.stack` or `torch.cat` around the comprehension, None where there is none.
+    """
+
+    form: str
+    loop: Span
+    node: Span
+    targets: tuple[tuple[Span, str, tuple[str, ...]], ...] = ()
+    gathered: Span | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UnwatchedStep:
+    """A training step whose memory nobody measures, or a probe that nobody calls.
+
+    form: step | loop | unused. name: of the function. place: span of the function or of the loop.
+    """
+
+    form: str
+    name: str
+    place: Span
+
+
+@dataclass(frozen=True, slots=True)
+class BlindMonitor:
+    """A monitor of memory that sees nothing, or a large allocation without a look at what is free.
+
+    form: side-by-side | unguarded. value: span of the difference, or of what allocates. loop: span of the loop around.
+    first: span of the statement of the first sample where nothing else reads it. after: source of the second sample.
+    unit: of the difference, bytes | kb | mb | gb, "" where it is not known; scale: by how much samples are divided.
+    needed: bytes.
+    """
+
+    form: str
+    value: Span
+    loop: Span | None = None
+    first: Span | None = None
+    after: str = ""
+    unit: str = ""
+    scale: int = 1
+    needed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

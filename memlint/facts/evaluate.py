@@ -180,6 +180,7 @@ class Evaluator(Calls):
 
     def _choice(self, expr: n.Choice) -> Value:
         self.eval(expr.test)
+        self.tested(expr.test)
         return v.join(self.eval(expr.body), self.eval(expr.orelse))
 
     # -- displays ------------------------------------------------------------------------------------------------
@@ -208,9 +209,11 @@ class Evaluator(Calls):
     def _comprehension(self, expr: n.Comprehension) -> Value:
         saved = dict(self.env)
         for generator in expr.generators:
-            self.bind(generator.target, self.items_of(self.eval(generator.iter)), generator.iter)
+            iterable = self.events.iterables[id(generator.iter)] = self.eval(generator.iter)
+            self.bind(generator.target, self.items_of(iterable), generator.iter)
             for test in generator.tests:
                 self.eval(test)
+                self.tested(test)
         if expr.key is not None:
             self.eval(expr.key)
         item = self.eval(expr.element)

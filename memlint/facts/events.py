@@ -146,6 +146,23 @@ class Draw:
 
 
 @dataclass(slots=True, eq=False)
+class HostRead:
+    """A number is read out of a tensor: `x.item()`, `int(x)`, `float(x)`, `bool(x)`, `if x`.
+
+    how: item, int, float, bool, test. operand: what is read, without `.detach()` and the like. base, indices: the
+    tensor that it is an entry of, where it is one. value: of the base, or of the operand.
+    """
+
+    how: str
+    node: n.Expr
+    operand: n.Expr
+    base: n.Expr
+    indices: tuple[n.Expr, ...]
+    value: Value
+    loops: tuple[Loop, ...]
+
+
+@dataclass(slots=True, eq=False)
 class Backward:
     """A backward pass. names: what is mentioned in what it starts from; origins: the forward passes it runs back."""
 
@@ -186,6 +203,7 @@ class CallSite:
     made_here: this function made that object, inside the first `made_in` of the loops.
     on: the identity of the attribute that the object is read from. given: that of the parameter that it is.
     dropped: nobody takes the result.
+    guarded: it stands behind a test that lets it be skipped.
     """
 
     name: str
@@ -203,6 +221,7 @@ class CallSite:
     on: str = ""
     given: str = ""
     dropped: bool = False
+    guarded: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -260,7 +279,11 @@ class RangeCheck:
 
 @dataclass(slots=True, eq=False)
 class Events:
-    """All of it, in source order. indexed: the parameters of which single entries are read."""
+    """All of it, in source order.
+
+    indexed: the parameters of which single entries are read. runs: calls that run a module, gradients on or off.
+    iterables: what the heads of loops and comprehensions go over, by the id of the expression.
+    """
 
     forwards: list[Forward] = field(default_factory=list)
     training: list[Any] = field(default_factory=list)
@@ -282,3 +305,6 @@ class Events:
     hooks: list[str] = field(default_factory=list)
     loops: list[Loop] = field(default_factory=list)
     indexed: set[str] = field(default_factory=set)
+    runs: list[n.Call] = field(default_factory=list)
+    host_reads: list[HostRead] = field(default_factory=list)
+    iterables: dict[int, Value] = field(default_factory=dict)

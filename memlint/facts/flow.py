@@ -100,6 +100,8 @@ class Flow(Binding):
                 handler(self, stmt)
             if isinstance(stmt, n.If) and _ends(stmt.body):
                 self.guards.append(stmt.test)  # `if step % 100: return` guards the rest of the block
+                if isinstance(stmt.body[-1], n.Raise):
+                    self.demands.add(id(stmt.test))
         del self.guards[guards:]
 
     def _do(self, stmt: n.Do) -> None:
@@ -150,6 +152,7 @@ class Flow(Binding):
 
     def _if(self, stmt: n.If) -> None:
         self.use(v.graph_of(self.eval(stmt.test)), "consumed", stmt.test, "tested")
+        self.tested(stmt.test)
         if stmt.body and isinstance(stmt.body[-1], n.Raise):
             self._range_test(stmt.test, stmt, holds=False)
         before, mode = dict(self.env), self.mode
@@ -205,7 +208,7 @@ class Flow(Binding):
             loop = self._loops[id(stmt)] = Loop(ITEMS, stmt)
             self.events.loops.append(loop)
         if isinstance(stmt, n.For):
-            iterable = self.eval(stmt.iter)
+            iterable = self.events.iterables[id(stmt.iter)] = self.eval(stmt.iter)
             self.read(iterable.holder, "iterated", stmt.iter)
             if loop.kind == ITEMS:
                 loop.kind = kind_of_for(stmt, iterable, self.eval(without_wrappers(stmt.iter)))

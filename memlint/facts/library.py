@@ -195,6 +195,8 @@ class Library(Recorder):
         if name in _HOST_CASTS:
             self.use(graph, "consumed", expr, f"{name}()")
             self.draw(drawn_by(args, keywords), "host", expr)
+            if name in ("int", "float", "bool") and len(args) == 1 and args[0].kind in v.TENSOR_LIKE | {v.UNKNOWN}:
+                self.host_read(name, expr, expr.args[0], args[0])
             return v.A_STRING if name in ("str", "repr", "format") else v.A_NUMBER
         if name in ("sum", "max", "min", "abs", "pow"):
             for arg in args:

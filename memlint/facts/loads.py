@@ -15,7 +15,7 @@ from memlint.facts.tracing import Usage, Uses
 LOADERS = frozenset({"torch.load", "torch.serialization.load"})
 _IN_MEMORY = frozenset({"io.BytesIO"})
 # Entries that only checkpoints have.
-_KEYS = re.compile(
+KEYS = re.compile(
     r"state_?dict|optimi[sz]er|^(model|net|network|params|weights|ema|optim|generator|discriminator|encoder|decoder|actor"
     r"|critic|epoch|params_ema|hyper_?parameters|model_(state|weights|params|dict))$"
 )
@@ -101,13 +101,13 @@ def _judge(facts: FileFacts, scope: Scope, site: CallSite, uses: Uses, mapped: s
     node, path = site.node, site.node.args[0]
     if site.args and site.args[0].path in _IN_MEMORY:
         return None
-    found = [u for u in uses.of(node) if not (_loads_weights(u) and _SMALL.search(facts.text(u.node.func)))]
+    found = [u for u in uses.of(node) if not (loads_weights(u) and _SMALL.search(facts.text(u.node.func)))]
     sure = next(((u, why) for u in found if (why := _shows_checkpoint(u, uses))), None)
     moves = [u for u in found if u.how == "method" and u.name in _MOVES]
     module = any(u.how == "method" and u.name in _MODULE_METHODS for u in found) or _is_module(scope, uses, node)
     if sure is None and module:
         sure = next((u for u in found if u.how == "method"), Usage("stored", "", node)), "used as a module"
-    keeps = module and not moves and not any(_loads_weights(u) for u in found)
+    keeps = module and not moves and not any(loads_weights(u) for u in found)
     if sure is not None:
         question = "whether it is meant to go to the accelerator: another branch says where, this one does not"
         return Loaded(scope, node, keeps, [(sure[0].node, sure[1])], question if facts.text(path) in mapped else "")
@@ -121,16 +121,17 @@ def _judge(facts: FileFacts, scope: Scope, site: CallSite, uses: Uses, mapped: s
     return Loaded(scope, node, keeps, [(hint.node, what)], "whether the file holds weights")
 
 
-def _loads_weights(use: Usage) -> bool:
+def loads_weights(use: Usage) -> bool:
+    """Whether a use copies tensors into a module."""
     loads = use.name.endswith("load_state_dict") or use.name in ("load_weights", "set_model_state_dict")
     return loads and use.how == "passed"
 
 
 def _shows_checkpoint(use: Usage, uses: Uses) -> str:
     """Why a use proves that a checkpoint was loaded, "" where it does not."""
-    if _loads_weights(use):
+    if loads_weights(use):
         return f"its tensors are copied from there by `{use.name}`"
-    if use.how in ("key", "tested") and not use.through and _KEYS.search(use.name) and not _is_record(use, uses):
+    if use.how in ("key", "tested") and not use.through and KEYS.search(use.name) and not _is_record(use, uses):
         return f"its entry `{use.name}` shows that it is a checkpoint"
     return ""
 

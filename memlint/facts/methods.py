@@ -245,6 +245,8 @@ class Methods(Library):
             self.use(origins, "consumed", expr, f".{method}()")
             self.draw(receiver.drawn, "detached" if method in k.ENDS_A_GRAPH else "host", expr)
             if method == "item":
+                if isinstance(expr.func, n.Attr) and not expr.args:
+                    self.host_read(method, expr, expr.func.value, receiver)
                 return v.A_NUMBER
             if method in k.TO_HOST:
                 return Value(v.ARRAY)
@@ -286,7 +288,7 @@ class Methods(Library):
     def _forward(self, expr: n.Call, receiver: str, certain: bool, why: str, graph: frozenset[int], callee: Value,
                  *, parameter: str = "", question: str = "") -> Value:  # fmt: skip
         if certain:
-            self.note_forward()
+            self.note_forward(expr)
         if self.mode != ON:
             return Value(v.OUTPUT, device=callee.device, grad=v.DETACHED if self.mode == OFF else "")
         event = self.forward(expr, receiver, certain, why, parameter=parameter, question=question)

@@ -19,6 +19,7 @@ from memlint.facts.events import (
     Entry,
     Forward,
     Growth,
+    HostRead,
     Init,
     Loop,
     Read,
@@ -45,6 +46,7 @@ class Recorder:
         self.loops: tuple[Loop, ...] = ()
         self.helpers: tuple[str, ...] = ()
         self.guards: list[n.Expr] = []
+        self.demands: set[int] = set()  # the ids of the guards behind which something is raised, nothing skipped
         self.stmt: Any = None
         self._seen: dict[Any, Any] = {}
         self.clamps = file.mentions(*CLAMPING)
@@ -129,6 +131,29 @@ class Recorder:
                 self.events.draws,
             )
 
+    def tested(self, test: n.Expr) -> None:
+        """An entry of a tensor decides which way to go."""
+        while isinstance(test, n.Unary):
+            test = test.operand
+        if isinstance(test, n.Logic):
+            self.tested(test.left)
+            self.tested(test.right)
+        elif isinstance(test, (n.Name, n.Item)) and self.eval(test).kind == v.TENSOR:
+            self.host_read("test", test, test, self.eval(test))
+
+    def host_read(self, how: str, node: n.Expr, operand: n.Expr, value: Value) -> None:
+        """A number is read out of a tensor."""
+        if ("host read", id(node)) in self._seen:
+            return
+        operand = without_hand_ons(operand)
+        base, indices = split_indices(operand)
+        whole = self.eval(base) if isinstance(base, (n.Name, n.Attr, n.Item)) else value
+        self._once(
+            ("host read", id(node)),
+            lambda: HostRead(how, node, operand, base, indices, whole, self.loops),
+            self.events.host_reads,
+        )
+
     def entry(self, mapping: n.Expr, item: n.Expr, value: Value) -> None:
         """A dict display, or a call of `dict`, holds a value."""
         if self.file.uses_torch and value.kind in (v.UNKNOWN, v.OUTPUT, v.TENSOR, v.NUMBER):
@@ -170,6 +195,8 @@ class Recorder:
         )
         event.args, event.keywords = tuple(args), tuple(keywords)
         event.dropped = isinstance(self.stmt, n.Do) and self.stmt.value is node
+        heads = {id(loop.node.test) for loop in self.loops if isinstance(loop.node, n.While)}
+        event.guarded = any(id(test) not in heads and id(test) not in self.demands for test in self.guards)
         if not module:  # a layer demands no range
             given: list[tuple[int | str, Value]] = [*enumerate(args), *keywords]
             for argument, value in given:
@@ -206,8 +233,9 @@ class Recorder:
             event.low, event.high = event.low or low, event.high or high
             event.excluded = event.excluded or excluded
 
-    def note_forward(self) -> None:
+    def note_forward(self, node: n.Call) -> None:
         """A module runs here: the innermost loop goes over data."""
+        self._once(("run", id(node)), lambda: node, self.events.runs)
         if self.loops and self.loops[-1].kind in (ITEMS, WHILE):
             self.loops[-1].kind = DATA
 
@@ -229,3 +257,29 @@ def _measures(test: n.Expr, text: str) -> bool:
             if text and n.root(inside) == text.partition(".")[0] or isinstance(inside, n.Attr):
                 return True
     return False
+
+
+def without_hand_ons(expr: n.Expr) -> n.Expr:
+    """`x` for `x.detach().cpu()`."""
+    while isinstance(expr, n.Call) and isinstance(expr.func, n.Attr) and expr.func.attr in ("detach", "cpu"):
+        expr = expr.func.value
+    return expr.value if isinstance(expr, n.Attr) and expr.attr == "data" else expr
+
+
+def split_indices(expr: n.Expr) -> tuple[n.Expr, tuple[n.Expr, ...]]:
+    """`(x, (i, j))` for `x[i, j]` and `x[i][j]`: what is indexed, and with what, up to a key or a slice."""
+    indices: list[n.Expr] = []
+    while isinstance(expr, n.Item):
+        index = expr.index
+        parts = index.elements if isinstance(index, n.Sequence) and index.kind == "tuple" else [index]
+        if not all(isinstance(part, n.Name) or _is_whole(part) for part in parts):
+            break
+        indices[:0] = parts
+        expr = expr.value
+    return expr, tuple(indices)
+
+
+def _is_whole(part: n.Expr) -> bool:
+    if isinstance(part, n.Unary) and part.op == "Minus":
+        part = part.operand
+    return isinstance(part, n.Const) and type(part.value) is int

@@ -39,6 +39,9 @@ def futile_releases(facts: FileFacts) -> Iterator[Futile]:
     for scope in facts.all_scopes() if collects else ():
         if scope.node is not None and any(isinstance(s, n.Delete) for s in scope.statements()):
             yield from _deletes(facts, scope)
+    if "locals()" in facts.source.text:
+        for scope in facts.scopes:
+            yield from _by_name(scope)
     if "_hook(" in facts.source.text and ".remove()" in facts.source.text:
         for scope in facts.scopes:
             yield from _forgotten(facts, scope)
@@ -234,6 +237,54 @@ def _feeds_backward(facts: FileFacts, scope: Scope, uses: Uses, name: str, stmt:
                     question = f"whether the graph of `{loss}` needs all of it"
                     return Futile(scope, stmt, name, f"the graph of `{loss}`", [(made, why)], question)
     return None
+
+
+# -- variables that are looked up by their names ---------------------------------------------------------------------
+
+
+def _by_name(scope: Scope) -> Iterator[Futile]:
+    """`locals()` is a copy, so that deleting from it, or what was read from it, leaves the variable where it is."""
+    uses: Uses | None = None
+    for stmt in scope.statements():
+        entry = stmt.target if isinstance(stmt, n.Delete) else None
+        popped = stmt.value if isinstance(stmt, n.Do) and isinstance(stmt.value, n.Call) else None
+        if isinstance(entry, n.Item) and _is_locals(entry.value) or popped is not None and _pops_local(popped):
+            why = "`locals()` is a copy of the function's variables"
+            yield Futile(scope, stmt, "locals()[...]", "the variable itself", [(stmt, why)])
+        elif isinstance(entry, n.Name):
+            uses = uses or Uses(scope.body)
+            made = [s for s in uses.statements if _binds(s, entry.id)]
+            value = made[0].value if len(made) == 1 and isinstance(made[0], n.Assign) else None
+            if value is not None and _reads_local(value) and not _is_used(uses, entry.id):
+                why = f"`{entry.id}` is only another name of the variable that is looked up here"
+                yield Futile(scope, stmt, entry.id, "the variable itself", [(made[0], why)])
+
+
+def _is_locals(expr: n.Expr) -> bool:
+    return isinstance(expr, n.Call) and n.dotted(expr.func) == "locals"
+
+
+def _pops_local(call: n.Call) -> bool:
+    return isinstance(call.func, n.Attr) and call.func.attr == "pop" and _is_locals(call.func.value)
+
+
+def _reads_local(value: n.Expr) -> bool:
+    got = isinstance(value, n.Call) and isinstance(value.func, n.Attr) and value.func.attr == "get"
+    return (
+        isinstance(value, n.Item)
+        and _is_locals(value.value)
+        or (got and isinstance(value, n.Call) and isinstance(value.func, n.Attr) and _is_locals(value.func.value))
+    )
+
+
+def _is_used(uses: Uses, name: str) -> bool:
+    """Whether a name is read for more than asking what it is."""
+    for read in uses.reads(name):
+        up = uses.parents.get(id(read))
+        asks = isinstance(up, n.Call) and n.dotted(up.func) in ("isinstance", "type", "hasattr")
+        if not asks and not isinstance(up, n.Compare):
+            return True
+    return False
 
 
 # -- hooks removed, tensors kept -------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ is carried from one row to the next, nothing is skipped and nothing else happens
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from memlint.facts import FileFacts, Scope
@@ -210,7 +210,7 @@ def _nearest(facts: FileFacts, stored: n.Expr, rows: _Rows, meaning: dict[str, n
     distances = _argmin(facts, _unitemed(index, meaning), meaning)
     if distances is None:
         return None
-    difference, exact = _norm(facts, _resolve(distances, meaning), meaning)
+    difference, exact = norm_of(facts, _resolve(distances, meaning), lambda expr: _resolve(expr, meaning), (1, -1))
     if difference is None:
         return None
     difference = _resolve(difference, meaning)
@@ -256,26 +256,31 @@ def _argmin(facts: FileFacts, expr: n.Expr, meaning: dict[str, n.Expr]) -> n.Exp
     return None
 
 
-def _norm(facts: FileFacts, expr: n.Expr, meaning: dict[str, n.Expr]) -> tuple[n.Expr | None, bool]:
-    """(the difference that a distance is the norm of, whether `nearest_rows` computes exactly this)."""
+def norm_of(
+    facts: FileFacts, expr: n.Expr, resolve: Callable[[n.Expr], n.Expr], axes: tuple[int, ...]
+) -> tuple[n.Expr | None, bool]:
+    """(the difference that a distance is the norm of, whether `nearest_rows` computes exactly this).
+
+    resolve: what a name stands for. axes: the axes along which a distance may be taken.
+    """
     if not isinstance(expr, n.Call):
         return None, False
     path = facts.names.path(n.dotted(expr.func))
-    if path in _NORMS and expr.args and _last_axis(expr, 2) and _euclidean(expr, 1):
+    if path in _NORMS and expr.args and _along(expr, 2, axes) and _euclidean(expr, 1):
         return expr.args[0], path == "torch.norm"
-    if isinstance(expr.func, n.Attr) and expr.func.attr == "norm" and _last_axis(expr, 1) and _euclidean(expr, 0):
+    if isinstance(expr.func, n.Attr) and expr.func.attr == "norm" and _along(expr, 1, axes) and _euclidean(expr, 0):
         return expr.func.value, True
     if isinstance(expr.func, n.Attr) and expr.func.attr == "sqrt":
-        return _norm(facts, _resolve(expr.func.value, meaning), meaning)[0], False
+        return norm_of(facts, resolve(expr.func.value), resolve, axes)[0], False
     if path == "torch.sqrt" and expr.args:
-        return _norm(facts, _resolve(expr.args[0], meaning), meaning)[0], False
+        return norm_of(facts, resolve(expr.args[0]), resolve, axes)[0], False
     inner: n.Expr | None = None
-    if path == "torch.sum" and expr.args and _last_axis(expr, 1):
+    if path == "torch.sum" and expr.args and _along(expr, 1, axes):
         inner = expr.args[0]
-    elif isinstance(expr.func, n.Attr) and expr.func.attr == "sum" and _last_axis(expr, 0):
+    elif isinstance(expr.func, n.Attr) and expr.func.attr == "sum" and _along(expr, 0, axes):
         inner = expr.func.value
     if inner is not None:
-        inner = _resolve(inner, meaning)
+        inner = resolve(inner)
         if isinstance(inner, n.Binary) and inner.op == "Power" and _is(inner.right, 2):
             return inner.left, False
         if isinstance(inner, n.Call) and isinstance(inner.func, n.Attr) and inner.func.attr in ("pow", "square"):
@@ -284,9 +289,9 @@ def _norm(facts: FileFacts, expr: n.Expr, meaning: dict[str, n.Expr]) -> tuple[n
     return None, False
 
 
-def _last_axis(call: n.Call, position: int) -> bool:
+def _along(call: n.Call, position: int, axes: tuple[int, ...]) -> bool:
     axis = call.argument(position, "dim") or call.argument(-1, "axis")
-    return axis is not None and (_is(axis, 1) or _is(axis, -1))
+    return axis is not None and any(_is(axis, number) for number in axes)
 
 
 def _euclidean(call: n.Call, position: int) -> bool:

@@ -9,12 +9,14 @@ from memlint.facts import Class_, FileFacts, Scope
 from memlint.facts import knowledge as k
 from memlint.facts import nodes as n
 from memlint.facts import values as v
+from memlint.facts.configs import config_reads, names_config, saved_configs
 from memlint.facts.demands import Plain, checks_of
 from memlint.facts.ends import parameter_ends
 from memlint.facts.events import ENDLESS, ITEMS, OFF, RANGE, REPEATING, WHILE, CallSite, Draw, Shrink
 from memlint.facts.flags import declared
 from memlint.facts.kept import kept_parameters
 from memlint.facts.limits import in_numbers
+from memlint.facts.probes import idle_imports, probes
 from memlint.rule import Spot
 
 FunctionId = tuple[str, str]
@@ -46,7 +48,7 @@ class Call:
     items: in a loop over items none of which is what the call is made on.
     endless: in a loop that never ends. made_here: on an object that the calling function made itself.
     again: in a step, data or endless loop around which the object that it is made on was made.
-    given: the identity of the parameter that it is made on.
+    given: the identity of the parameter that it is made on. guarded: a test may skip it.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Call:
     args: tuple[Argument, ...]
     keywords: tuple[tuple[str, Argument], ...]
     given: str = ""
+    guarded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +127,20 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfigSaved:
+    """A checkpoint that the file saves with a configuration. weights: the keys of its tensors."""
+
+    key: str
+    weights: tuple[str, ...]
+    spot: Spot
+
+
+@dataclass(frozen=True, slots=True)
 class FunctionSummary:
-    """A function, or a module's body. ends: parameters of which it reads nothing but these entries."""
+    """A function, or a module's body. ends: parameters of which it reads nothing but these entries.
+
+    reads_config: the entries like `"config"` that it takes out of anything and uses. probes: it measures memory.
+    """
 
     id: FunctionId
     name: str
@@ -147,6 +162,8 @@ class FunctionSummary:
     is_classmethod: bool
     detaches: bool = False
     ends: tuple[tuple[str, frozenset[int]], ...] = ()
+    reads_config: tuple[str, ...] = ()
+    probes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +190,7 @@ class Summary:
     own_reads: attributes that methods read of `self`, by class. other_reads: those that are read of other objects.
     keywords: the names of all arguments that calls pass by name.
     checks: what it demands itself of the settings for which the user has declared limits: name, sign, bound.
+    idle_imports: see `probes.idle_imports`.
     """
 
     path: str
@@ -187,6 +205,8 @@ class Summary:
     other_reads: frozenset[str]
     keywords: frozenset[str]
     checks: tuple[tuple[str, str, Plain], ...] = ()
+    configs: tuple[ConfigSaved, ...] = ()
+    idle_imports: tuple[str, ...] = ()
 
 
 def summarize(facts: FileFacts) -> Summary:
@@ -221,9 +241,14 @@ def summarize(facts: FileFacts) -> Summary:
     flags, others = frozenset(known.flags), frozenset(known.others)
     checks = tuple(checks_of(facts))
     keywords = frozenset(name for f in functions for call in f.calls for name, _ in call.keywords)
+    numbers = {id(scope): number for number, scope in enumerate(facts.all_scopes())}
+    configs = tuple(
+        ConfigSaved(saved.key, tuple(saved.weights), Spot(facts.path, numbers[id(saved.scope)], "calls", saved.site))
+        for saved in saved_configs(facts)
+    )
     return Summary(
         facts.path, facts.names.module, functions, classes, made, read, flags, others, facts.own_reads,
-        facts.other_reads, keywords, checks,
+        facts.other_reads, keywords, checks, configs, idle_imports(facts),
     )  # fmt: skip
 
 
@@ -277,6 +302,8 @@ def _function(facts: FileFacts, scope: Scope, number: int, rebound: frozenset[st
         ends=tuple(
             (name, read) for name in sorted(events.indexed) if (read := parameter_ends(scope, name)) is not None
         ),
+        reads_config=tuple(sorted(config_reads(scope))) if names_config(facts) else (),
+        probes=probes(facts, scope),
     )
 
 
@@ -324,6 +351,7 @@ def _call(site: CallSite, spot: Spot, rebound: frozenset[str], made: str) -> Cal
         args=tuple([_passed(a, made) for a in site.args]),
         keywords=tuple([(name, _passed(a, made)) for name, a in site.keywords]),
         given=site.given,
+        guarded=site.guarded,
     )
 
 

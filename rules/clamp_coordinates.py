@@ -59,7 +59,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from memlint.conditions import DemandsRange
-from memlint.facts import FileFacts
+from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
 from memlint.facts.defects import UnclampedSum
 from memlint.facts.events import Contract, Sum
@@ -76,13 +76,13 @@ def clamp_coordinates(facts: FileFacts) -> Iterator[Proposal]:
             for found in _outermost(sums[id_] for id_ in contract.sums - told):
                 told |= contract.sums
                 evidence = facts.evidence(contract.node, "the range is tested here")
-                yield _proposal(facts, found, evidence, (), contract)
+                yield _proposal(facts, scope, found, evidence, (), contract)
         for passed in scope.events.sums_passed:
             for found in _outermost(sums[id_] for id_ in passed.sums - told if sums[id_].tensor):
                 site = passed.site
                 evidence = facts.evidence(site.node, f"passed to `{site.name}` with no limit on the way")
                 demands = DemandsRange(site.callee, facts.names.module, passed.argument)
-                yield _proposal(facts, found, evidence, (demands,), None)
+                yield _proposal(facts, scope, found, evidence, (demands,), None)
 
 
 def _outermost(sums: Iterable[Sum]) -> list[Sum]:
@@ -98,15 +98,27 @@ def _terms(expr: n.Expr) -> list[n.Expr]:
     return [expr]
 
 
-def _proposal(facts: FileFacts, found: Sum, evidence: Evidence, conditions: tuple[Condition, ...],
+def _changed_twice(facts: FileFacts, scope: Scope, move: n.Expr) -> Iterator[Evidence]:
+    """`step = raw; step *= scale`: the raw displacement is scaled as well, and neither is limited."""
+    name = n.dotted(move)
+    for stmt in scope.statements():
+        if isinstance(stmt, n.Assign) and name in n.target_names(stmt.targets[0]) and n.dotted(stmt.value):
+            other = n.dotted(stmt.value)
+            for later in scope.statements():
+                if isinstance(later, n.Augment) and n.dotted(later.target) == name:
+                    yield facts.evidence(later, f"changes `{other}` as well, which is the same tensor")
+
+
+def _proposal(facts: FileFacts, scope: Scope, found: Sum, evidence: Evidence, conditions: tuple[Condition, ...],
               contract: Contract | None) -> Proposal:  # fmt: skip
     position, *moves = [facts.text(term) for term in (*_terms(found.left), found.right)]
     low, high, excluded = (contract.low, contract.high, contract.excluded) if contract is not None else ("", "", "")
+    changed = _changed_twice(facts, scope, found.right) if isinstance(found.right, n.Name) else ()
     return Proposal(
         message=f"`{position}` plus a displacement reaches a range check without a limit",
         place=facts.place(found.node),
         fact=UnclampedSum(facts.span(found.node), position, " + ".join(moves), low, high, found.augmented, excluded),
-        evidence=(facts.evidence(found.node, "nothing limits this sum"), evidence),
+        evidence=(*changed, facts.evidence(found.node, "nothing limits this sum"), evidence),
         conditions=conditions,
         severity=Severity.ERROR,
     )

@@ -1,22 +1,24 @@
-"""State that nothing uses, a submodule, a history or an argument: connect it, or drop it.
+"""State that nothing uses, a submodule, a history, a setting or an argument: connect it, or drop it.
 
 What it finds
 -------------
 A submodule with parameters that the constructor of a module registers and no method calls; a list or dict that a
-constructor makes and nothing ever fills; a branch on an optional argument that no call passes, where the function is
-private or the branch alone runs some of the module's submodules.
+constructor makes and nothing ever fills; a setting of a data class that no file reads, where most of the others are
+read; a branch on an optional argument that no call passes, where the function is private or the branch alone runs some
+of the module's submodules.
 
 Why it costs
 ------------
 Parameters that are never used are saved, loaded and moved to the device, get no gradient, stop distributed training
-with an error, and make strict loading of older checkpoints fail. A history that stays empty, or a branch that never
-runs, looks like a feature that works.
+with an error, and make strict loading of older checkpoints fail. A history that stays empty, a setting
+without effect and a branch that never runs look like features that work.
 
 When it stays silent
 --------------------
 Attributes that another class, another file, a literal name or a walk over all submodules may reach, classes with
-a base that is not among the checked files, submodules without parameters, containers that are handed to anybody, and
-arguments of public functions without submodules of their own.
+a base that is not among the checked files, submodules without parameters, containers that are handed to anybody,
+fields of results, settings that are named like a parameter of any function, and arguments of public functions without
+submodules of their own.
 
 Fix safety
 ----------
@@ -61,9 +63,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from memlint.conditions import NobodyElseReads, NobodyPasses, NobodyReads, Open
+from memlint.conditions import NobodyElseReads, NobodyPasses, NobodyReads, NobodyReadsKey, Open
 from memlint.facts import FileFacts
-from memlint.facts.dead import ARGUMENT, HISTORY, SUBMODULE, Dead, dead_state
+from memlint.facts.dead import ARGUMENT, HISTORY, KEY, SUBMODULE, Dead, dead_state
 from memlint.facts.defects import DeadState
 from memlint.rule import Condition, Proposal, rule
 
@@ -87,6 +89,8 @@ def _message(found: Dead) -> str:
         return f"`self.{found.name}` is registered and never used: its parameters are saved, loaded and never trained"
     if found.what == HISTORY:
         return f"`self.{found.name}` is made here and " + ("never filled" if found.read else "never used")
+    if found.what == KEY:
+        return f"`{found.owner}.{found.name}` is declared and read nowhere: setting it has no effect"
     text = f"no caller passes `{found.name}`: this branch never runs"
     names = ", ".join(f"`self.{name}`" for name in found.attributes)
     return f"{text}, and only it uses {names}" if names else text
@@ -95,6 +99,8 @@ def _message(found: Dead) -> str:
 def _conditions(facts: FileFacts, found: Dead) -> Iterator[Condition]:
     if found.what == ARGUMENT:
         yield NobodyPasses((facts.names.module, found.function), found.name, found.private)
+    elif found.what == KEY:
+        yield NobodyReadsKey(found.owner, found.name, found.beside)
     elif found.what == HISTORY:
         yield NobodyElseReads(found.owner, found.name, found.read)
         if not found.private:

@@ -42,7 +42,7 @@ from memlint.conditions.running import (
 from memlint.conditions.saving import SavedWithConfig
 from memlint.conditions.settings import PassesElsewhere
 from memlint.conditions.states import CutsGraphs, KeepsStateGraph, NothingResets
-from memlint.conditions.unused import NobodyElseReads, NobodyPasses, NobodyReads
+from memlint.conditions.unused import NobodyElseReads, NobodyPasses, NobodyReads, NobodyReadsKey
 from memlint.conditions.watching import ImportedNeverCalled, NobodyMeasures
 
 __all__ = [
@@ -75,6 +75,7 @@ __all__ = [
     "NobodyMeasures",
     "NobodyPasses",
     "NobodyReads",
+    "NobodyReadsKey",
     "NotForLoss",
     "NotFrozen",
     "NothingBoundsCache",

@@ -80,3 +80,28 @@ class NobodyPasses:
             *(Reason(caller.call.spot, "called without it here") for caller in sure[:1]),
             would_prove="check all files of the program together, and drop what none of them uses",
         )
+
+
+@dataclass(frozen=True, slots=True)
+class NobodyReadsKey:
+    """No file reads a field of a data class, although most of the others are read one by one."""
+
+    owner: str
+    attribute: str
+    beside: tuple[str, ...]
+
+    def settle(self, project: Project) -> Answer:
+        """Unknown at best: an object can be taken apart without naming its fields."""
+        known = project.attributes
+        family = set(project.family(self.owner))
+        if self.attribute in known.read or not family.isdisjoint(known.readers(self.attribute)):
+            return REFUTED
+        if any(self.attribute in function.params for function in project.functions.values()):
+            return REFUTED  # the fields may be handed over together, as keyword arguments
+        read = [name for name in self.beside if name in known.read]
+        if len(read) < 3 or 2 * len(read) < len(self.beside) or project.unseen_bases(self.owner):
+            return REFUTED
+        return unknown(
+            f"whether anything goes over all fields of a `{self.owner}` and needs this one",
+            would_prove="search the program's data files and scripts for the name, and drop the field",
+        )

@@ -15,7 +15,7 @@ from memlint.facts import nodes as n
 from memlint.facts import values as v
 from memlint.facts.tracing import Uses
 
-SUBMODULE, HISTORY, ARGUMENT = "submodule", "history", "argument"
+SUBMODULE, HISTORY, ARGUMENT, KEY = "submodule", "history", "argument", "key"
 
 _FRAMEWORKS = ("torch.nn.Module", "pytorch_lightning.", "lightning.")
 _NEUTRAL = frozenset({"torch.nn.Module", "torch.utils.data.Dataset", "torch.utils.data.IterableDataset"})
@@ -34,7 +34,8 @@ _TAKING = frozenset({
 class Dead:
     """Something that is there and does nothing.
 
-    what: submodule, history or argument. name: of the attribute or the parameter. owner: its class.
+    what: submodule, history, argument or key. name: of the attribute or the parameter. owner: its class.
+    beside: the other keys of a configuration. read: something looks at a history.
     path: of the class of a submodule, which only the project knows to be a module.
     function: of the argument. attributes: submodules that only run under it. private: nobody outside may use it.
     """
@@ -46,6 +47,7 @@ class Dead:
     path: str = ""
     function: str = ""
     attributes: list[str] = field(default_factory=list)
+    beside: tuple[str, ...] = ()
     read: bool = False
     private: bool = False
 
@@ -60,6 +62,8 @@ def dead_state(facts: FileFacts) -> Iterator[Dead]:
             yield from _submodules(facts, cls, made)
         if all(base in _NEUTRAL or not base.startswith("torch.") for base in cls.bases):
             yield from _histories(facts, cls, made)
+    for cls in facts.classes.values():
+        yield from _keys(facts, cls)
     for scope in facts.scopes:
         yield from _arguments(facts, scope)
 
@@ -227,6 +231,43 @@ def _only_looks(facts: FileFacts, scope: Scope, node: n.Attr) -> bool:
 def _only_shown(uses: Uses, item: n.Item) -> bool:
     """`history[-1]` that is read, not changed: an entry of an entry may be a list that grows."""
     return not isinstance(uses.parents.get(id(item)), (n.Attr, n.Item, n.Call))
+
+
+# -- keys of a configuration ------------------------------------------------------------------------------------------
+
+
+def _keys(facts: FileFacts, cls: Class_) -> Iterator[Dead]:
+    """The fields of a data class, none of which its own file reads."""
+    marks = [d.func if isinstance(d, n.Call) else d for d in cls.node.decorators]
+    if not any(facts.names.path(n.dotted(mark)) == "dataclasses.dataclass" for mark in marks):
+        return
+    fields: dict[str, n.Stmt] = {}
+    for stmt in cls.node.body:
+        if isinstance(stmt, n.Declare) or isinstance(stmt, n.Assign) and stmt.annotation is not None:
+            target = stmt.target if isinstance(stmt, n.Declare) else stmt.targets[0]
+            if isinstance(target, n.Name) and not target.id.startswith("_"):
+                fields[target.id] = stmt
+    given = [name for name, stmt in fields.items() if isinstance(stmt, n.Assign)]
+    if 5 * len(given) < 4 * len(fields):
+        return  # a record of results, not a configuration
+    family = _family(facts, cls)
+    read = facts.other_reads | {name for owner, name in facts.own_reads if owner in family} | _computed(facts, cls.name)
+    for name in given:
+        if name not in read and _is_setting(fields[name]) and not _is_named(facts, name):
+            yield Dead(KEY, fields[name], name, cls.name, beside=tuple(field for field in fields if field != name))
+
+
+def _is_setting(stmt: n.Stmt) -> bool:
+    """Whether the default is a literal number, text or truth value."""
+    value = stmt.value if isinstance(stmt, n.Assign) else None
+    return isinstance(value, n.Const) and isinstance(value.value, (bool, int, float, str))
+
+
+def _computed(facts: FileFacts, owner: str) -> set[str]:
+    """The fields that calls of a class fill with what they have computed: results, not settings."""
+    calls = (expr for scope in facts.all_scopes() for expr in scope.every() if isinstance(expr, n.Call))
+    made = (call for call in calls if n.dotted(call.func).rpartition(".")[2] == owner)
+    return {name for call in made for name, value in call.keywords if not isinstance(value, n.Const)}
 
 
 # -- arguments --------------------------------------------------------------------------------------------------------

@@ -57,6 +57,8 @@ class Inverted:
 
 def inverted(facts: FileFacts, scope: Scope) -> Iterator[Inverted]:
     """Each `~` on what is, or may be, a Python bool."""
+    if not any(type(expr) is n.Unary and expr.op == "BitInvert" for expr in scope.every()):
+        return
     for stmt in scope.statements():
         for expr in n.expressions(stmt):
             for part in n.walk(expr):
@@ -180,6 +182,8 @@ class Judge:
             if expr.attr == "training" and owner.is_module(self.facts.classes):
                 return Truth(FLAG, (expr, "`training` of a module is a Python bool"))
             return Truth(attribute=expr.attr, owner=owner.name, own=True)
+        if receiver.rpartition(".")[2][:1].isupper() and self.facts.names.path(receiver):
+            return Truth()  # of a class itself: a column of a table, which `~` negates as meant
         if isinstance(expr.value, (n.Name, n.Attr)) and receiver:
             value = self._value(expr.value)
             if value.kind in (v.UNKNOWN, v.OBJECT, v.NONE):

@@ -13,11 +13,14 @@ if TYPE_CHECKING:
 _SETTING_UP = ("__init__", "_init", "init", "reset_parameters", "initialize", "_reset")
 _PARTS = frozenset({"weight", "bias", "data", "apply", "requires_grad_"})
 
+_BY_NAME = frozenset({"getattr", "hasattr", "delattr"})
+
 
 def reads(facts: FileFacts) -> tuple[frozenset[tuple[str, str]], frozenset[str]]:
     """(class, attribute) for what methods read of `self`, and the names that are read of other objects.
 
-    What only sets a submodule's values at the start, `self.layer.weight` in a constructor, reads nothing for good.
+    A name that is written out in `getattr` is one that is read. What only sets a submodule's values at the start,
+    `self.layer.weight` in a constructor, reads nothing for good.
     """
     own: set[tuple[str, str]] = set()
     others: set[str] = set()
@@ -25,6 +28,9 @@ def reads(facts: FileFacts) -> tuple[frozenset[tuple[str, str]], frozenset[str]]
         passed_over = set(map(id, _targets(scope)))
         owner, me = scope.owner, scope.self_name
         sets_up = scope.name.startswith(_SETTING_UP)
+        for call in scope.of_type(n.Call):
+            if type(call.func) is n.Name and call.func.id in _BY_NAME:
+                others.update(a.value for a in call.args[1:2] if isinstance(a, n.Const) and isinstance(a.value, str))
         for expr in scope.of_type(n.Attr):
             if id(expr) in passed_over:
                 continue

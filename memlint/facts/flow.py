@@ -147,7 +147,9 @@ class Flow(Binding):
                 attr = part.value.attr if isinstance(part.value, n.Attr) else ""
                 self.shrink(self.eval(part.value).holder or (f"attr:{attr}" if attr else ""), "del", stmt)
             elif text := n.dotted(part):
-                self.shrink(self.eval(part).holder, "del", stmt)
+                holder = self.eval(part).holder
+                if "." in text or not holder.startswith(("class:", "attr:")):  # another name for it frees nothing
+                    self.shrink(holder, "del", stmt)
                 self.env.pop(text, None)
 
     def _if(self, stmt: n.If) -> None:

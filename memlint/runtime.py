@@ -245,6 +245,8 @@ def release(owner: object, name: str) -> None:
 
 # Chunks of a few MB stay in a CPU's cache: measured twice as fast as chunks of 64 MB.
 _CPU_CHUNK_BYTES = 4 << 20
+# Fewer pairs than these take less time than the operations that would avoid computing them.
+_FEW_PAIRS = 1 << 16
 
 
 def nearest_rows(points: Tensor, grid: Tensor, *, budget_bytes: int = 64 << 20) -> Tensor:
@@ -280,33 +282,41 @@ def nearest_rows(points: Tensor, grid: Tensor, *, budget_bytes: int = 64 << 20) 
         raise TypeError(f"need a floating point dtype, got {points.dtype} and {grid.dtype}")
 
     points, grid = points.detach(), grid.detach()
-    if points.device.type == "cpu" and dtype in (torch.float32, torch.float64) and grid.shape[0] > 1:
-        # Fast where the nearest row is clear; rows so near to one another that rounding may decide take the long way.
-        index = _clearly_nearest(points.to(dtype), grid.to(dtype), budget)
-        open_ = (index < 0).nonzero().squeeze(1)
-        if len(open_):
-            index[open_] = _nearest_by_norm(points[open_], grid, dtype, min(budget, _CPU_CHUNK_BYTES))
-        return index
+    if points.device.type == "cpu" and points.dtype == grid.dtype in (torch.float32, torch.float64):
+        index = _clearly_nearest(points, grid, budget)
+        if index is not None:
+            return index
+    if points.device.type == "cpu":
+        budget = min(budget, _CPU_CHUNK_BYTES)
     return _nearest_by_norm(points, grid, dtype, budget)
 
 
-def _clearly_nearest(points: Tensor, grid: Tensor, budget: int) -> Tensor:
-    """The nearest row of each point; -1 where another one is as near but for rounding, or a number is not finite."""
+def _clearly_nearest(points: Tensor, grid: Tensor, budget: int) -> Tensor | None:
+    """Fast where the nearest row is clear; rows so near to one another that rounding may decide take the long way.
+
+    None where that does not pay, or where a look at the whole grid would not fit into half of the budget.
+    """
     import torch  # type: ignore[import-not-found,unused-ignore]
 
-    (count, width), (total, _) = points.shape, grid.shape
-    index = torch.full((count,), -1)
+    (count, width), (total, _), size = points.shape, grid.shape, points.element_size()
+    if total < 2 or count * total < _FEW_PAIRS or total * (2 * width * size + 48) > budget // 2:
+        return None
     if not grid.isfinite().all():
-        return index
+        return None
     # What the sums of squares of both ways may be wrong by, with room.
     slack = 8 * (width + 8) * torch.finfo(points.dtype).eps
-    size = points.element_size()
-    axes = _axes(grid) if total * (width * size + 24) * 2 <= budget else None
+    axes = _axes(grid)
     per_point = 96 + 8 * size * (width + 1) if axes else 48 + 3 * size * total
-    batch = min(budget, _CPU_CHUNK_BYTES) // per_point
-    for start in range(0, count if batch else 0, max(batch, 1)):
+    batch = min(budget // 2, _CPU_CHUNK_BYTES) // per_point
+    if batch < 1:
+        return None
+    index = torch.empty(count, dtype=torch.int64)
+    for start in range(0, count, batch):
         chunk = points[start : start + batch]
         found = _on_lattice(chunk, axes, slack) if axes else _by_distance(chunk, grid, slack)
+        unclear = (found < 0).nonzero().squeeze(1)
+        if len(unclear):
+            found[unclear] = _nearest_by_norm(chunk[unclear], grid, points.dtype, min(budget // 4, _CPU_CHUNK_BYTES))
         index[start : start + batch] = found
     return index
 

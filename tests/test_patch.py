@@ -55,7 +55,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*")
-        if path.is_file() and ".git" not in path.parts
+        if path.is_file() and not {".git", ".memlint_cache"} & {*path.parts}
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -68,7 +68,16 @@ LAYOUTS: dict[str, Callable[[Any], Any]] = {
 }
 
 
+@pytest.fixture(scope="class", params=[0, runtime._FEW_PAIRS], ids=["shortcut", "few pairs"])
+def both_ways(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Small examples take the shortcut that only large ones would, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runtime, "_FEW_PAIRS", request.param)
+        yield
+
+
 @pytest.mark.needs_torch
+@pytest.mark.usefixtures("both_ways")
 class TestNearestRows:
     @settings(deadline=None, max_examples=250)
     @given(

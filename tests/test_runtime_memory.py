@@ -62,6 +62,8 @@ class TestNearestRowsBudget:
             (5_000, 2, 3, 20_000),  # what is kept per point counts most
             (50, 60, 700, 30_000),
             (3_000, 300, 3, 64 << 20),
+            (3_000, 300, 3, 60_000),  # large enough for the shortcut, and little room
+            (9_000, 8, 3, 9_000),
         ],
     )
     @pytest.mark.parametrize(

@@ -59,7 +59,10 @@ def replaced(text: str, tag: Callable[[], str]) -> dict[int, Line]:
     found: dict[int, Line] = {}
     state = _State()
     command: str | None = None  # the blanks before a command that goes on in the next line
-    for number, line in enumerate(split(text)):
+    lines = split(text)
+    if lines[-1] == "":
+        lines.pop()  # behind the last line end there is nothing that a command could go on in
+    for number, line in enumerate(lines):
         indent = line[: len(line) - len(line.lstrip())] if command is None else command
         if command is not None or (state.fresh and any(form.match(line) for form in _FORMS)):
             found[number] = _timed(line, tag) or Line(line, f"{indent}pass  {tag()}")

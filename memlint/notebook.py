@@ -303,7 +303,7 @@ def parses(code: str) -> None:
         raise wrong
     try:
         cst.parse_module(code)
-    except (cst.ParserSyntaxError, RecursionError):
+    except (cst.ParserSyntaxError, cst.CSTValidationError, RecursionError):
         raise wrong from None
 
 

@@ -83,6 +83,8 @@ class Source:
             self.tree = cst.parse_module(self.text)
         except cst.ParserSyntaxError as error:
             raise _syntax_error(error) from None
+        except cst.CSTValidationError as error:  # its tokenizer knows a newer Unicode than the running Python
+            raise Unreadable(f"does not parse: {error}") from None
         except RecursionError:
             raise Unreadable("is nested too deeply to be parsed") from None
         self._whole: Code | None = None

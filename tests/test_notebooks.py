@@ -153,6 +153,7 @@ def test_a_notebook_is_not_the_module_of_its_name(run: Run, write: Write) -> Non
     [
         ("%matplotlib inline\nx = 1", "pass #\nx = 1"),
         ("if x:\n    !ls 'a\n    y = 1", "if x:\n    pass #\n    y = 1"),
+        ("!ls \\\n", "pass #"),
         ("!pip install \\\n  a \\\n b\nx", "pass #\npass #\npass #\nx"),
         ("x = !ls\ny, z = %who_ls int", "x = get_ipython() #\ny, z = get_ipython() #"),
         ("x.y?\n?x\nx??", "pass #\npass #\npass #"),

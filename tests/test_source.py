@@ -109,3 +109,9 @@ def test_what_can_t_be_read_is_told_in_one_line(data: bytes, message: str, line:
 
 def test_a_deep_nest_within_the_limit_is_read() -> None:
     Source("a.py", b"x = " + b"(" * 60 + b"1" + b")" * 60 + b"\n")
+
+
+@pytest.mark.skipif("\U00013460".isidentifier(), reason="this Python knows the character")
+def test_a_name_that_only_a_newer_unicode_knows_is_told_in_one_line() -> None:
+    with pytest.raises(Unreadable, match=r"does not parse: Name .* is not a valid identifier"):
+        Source("a.py", "\U00013460 = 1\n".encode())

@@ -84,7 +84,7 @@ def _quoted(text: str, file: FileFacts) -> Meaning:
 
     try:
         return meaning(expr(cst.parse_expression(text)), file)
-    except (cst.ParserSyntaxError, RecursionError):
+    except (cst.ParserSyntaxError, cst.CSTValidationError, RecursionError):
         return {}
 
 

@@ -24,6 +24,12 @@ forking = pytest.mark.skipif(sys.platform != "linux", reason="the worker is chan
 
 
 @pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers are forked, whatever threads other tests have left behind."""
+    monkeypatch.setattr("threading.active_count", lambda: 1)
+
+
+@pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     Path("trainer.py").write_text(TRAINER, encoding="utf-8")
@@ -99,6 +105,8 @@ def test_the_largest_files_go_first(project: Path, monkeypatch: pytest.MonkeyPat
 
 
 @forking
+@pytest.mark.usefixtures("alone")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize("deadly", [["part3.py"], ["part0.py", "part9.py", "loop.py"]])
 def test_a_dead_worker_is_a_line_for_its_file(
     project: Path, monkeypatch: pytest.MonkeyPatch, deadly: list[str]
@@ -119,6 +127,8 @@ def test_a_dead_worker_is_a_line_for_its_file(
 
 
 @forking
+@pytest.mark.usefixtures("alone")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 def test_a_defect_of_memlint_in_a_worker_is_not_swallowed(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError
@@ -130,6 +140,8 @@ def test_a_defect_of_memlint_in_a_worker_is_not_swallowed(project: Path, monkeyp
 
 
 @forking
+@pytest.mark.usefixtures("alone")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 def test_a_file_that_vanishes_is_a_line(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = workers.answers
 
@@ -178,6 +190,8 @@ def until(what: Any) -> None:
 
 
 @forking
+@pytest.mark.usefixtures("alone")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_or_killed_check_leaves_no_worker_behind(project: Path, blow: signal.Signals) -> None:
     process = subprocess.Popen(

@@ -266,19 +266,23 @@ def read(path: str, folder: str) -> Layer | None:
     # A pyproject.toml that never mentions memlint is somebody else's business, broken or not.
     if b"memlint" not in data:
         return None
+    tool = parsed(data, shown).get("tool")
+    table = tool.get("memlint") if isinstance(tool, dict) else None
+    if table is None:
+        return None
+    return {key: (value, shown) for key, value in _checked(table, shown, folder)}
+
+
+def parsed(data: bytes, shown: str) -> dict[str, Any]:
+    """The TOML document that some bytes are. shown: how errors name the file. Raises ConfigError."""
     try:
-        document = tomllib.loads(data.decode("utf-8"))
+        return tomllib.loads(data.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise ConfigError(f"{shown}: not UTF-8: {error.reason} at byte {error.start}") from None
     except RecursionError:
         raise ConfigError(f"{shown}: not valid TOML: nested too deeply") from None
     except ValueError as error:  # a number with too many digits is no error of TOML's own
         raise ConfigError(f"{shown}: not valid TOML: {' '.join(str(error).split())}") from None
-    tool = document.get("tool")
-    table = tool.get("memlint") if isinstance(tool, dict) else None
-    if table is None:
-        return None
-    return {key: (value, shown) for key, value in _checked(table, shown, folder)}
 
 
 def _checked(table: Any, shown: str, folder: str) -> Iterator[tuple[Key, Any]]:

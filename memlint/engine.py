@@ -59,9 +59,7 @@ def check(
     gc_was_on = gc.isenabled()
     gc.disable()
     try:
-        report = _check(files, overlay or {}, progress or _silent, cache, jobs)
-        _open_notebooks(report, [path for path, _ in files], overlay or {})
-        return report
+        return _check(files, overlay or {}, progress or _silent, cache, jobs)
     finally:
         if gc_was_on:
             gc.enable()
@@ -125,10 +123,11 @@ def _check(
         enabled = settings_of[path].enabled(path)
         report.findings.extend(suppress.apply(found, report.texts[path], path, enabled, frozenset(all_rules())))
     report.findings.sort(key=lambda f: (f.place, f.rule))
+    _open_notebooks(report, [path for path, _ in files], known)
     return report
 
 
-def _open_notebooks(report: Report, paths: Sequence[str], overlay: Mapping[str, bytes]) -> None:
+def _open_notebooks(report: Report, paths: Sequence[str], known: Known) -> None:
     """Say of places in notebooks which cell they are in, and which cells were left out because they do not parse."""
     shown = {place.path for finding in report.findings for place in _places(finding)}
     books: dict[str, notebook.Notebook] = {}
@@ -136,7 +135,7 @@ def _open_notebooks(report: Report, paths: Sequence[str], overlay: Mapping[str, 
         if not path.endswith(notebook.SUFFIX):
             continue
         try:
-            book = opened(overlay[path] if path in overlay else Path(path).read_bytes())
+            book = opened(known.content(path))
         except (OSError, Unreadable):
             continue  # it has been said, or it is gone
         if path in shown:

@@ -47,7 +47,7 @@ class Known:
     def read(self, task: Task) -> tuple[bytes, str] | FileError:
         """The bytes of a file, and the key to store its answer under: "" for none."""
         try:
-            data = self._bytes(task.path)
+            data = self.content(task.path)
         except OSError as error:
             return FileError(task.path, None, None, f"can't be read: {error.strerror or error}")
         stored = self._cache is not None and task.path not in self._overlay
@@ -57,7 +57,7 @@ class Known:
         """Where events of a file stand. It is read once more, unless the places were asked for in an earlier run."""
         wanted = {(spot.scope, spot.events, spot.index): spot for spot in spots}
         try:
-            data = self._bytes(path)
+            data = self.content(path)
         except OSError:
             return {}
         key = self._key("places", path, Question(()), data)
@@ -81,7 +81,8 @@ class Known:
         except codec.Unfit:
             return {}
 
-    def _bytes(self, path: str) -> bytes:
+    def content(self, path: str) -> bytes:
+        """The bytes of a file. Raises OSError."""
         return self._overlay[path] if path in self._overlay else Path(path).read_bytes()
 
     def _size(self, path: str) -> int:

@@ -184,8 +184,15 @@ class Linked:
         return False
 
     def _runs_once(self, function: FunctionId) -> bool:
-        around = self.callers.get(function, [])
-        return bool(around) and all(c.function[1] == MODULE_BODY and not c.call.loops for c in around)
+        return _at_import(self.callers.get(function, []))
+
+    def only_at_import(self, name: str) -> bool:
+        """Whether every call of a class's constructor that is known stands in a module's body, outside of loops."""
+        return _at_import([c for f in self._methods.get((name, "__init__"), ()) for c in self.callers.get(f, ())])
+
+    def called_by(self, function: FunctionId, name: str) -> list[FunctionId]:
+        """The functions of a name that a function calls."""
+        return [target for target, _ in self.callees.get(function, ()) if last_name(target) == name]
 
     def resolve(self, call: Callee, near: str) -> tuple[list[FunctionId], bool]:
         """The functions that a call may mean, and whether that is sure. near: the module that the call stands in."""
@@ -273,6 +280,11 @@ def closure(start: Iterable[T], step: Callable[[T], Iterable[T]], cap: int = 10_
             found[current] = None
             todo.extend(step(current))
     return list(found)
+
+
+def _at_import(callers: list[Caller]) -> bool:
+    """Whether there are callers, and all stand in a module's body, outside of loops."""
+    return bool(callers) and all(c.function[1] == MODULE_BODY and not c.call.loops for c in callers)
 
 
 def last_name(function: FunctionId) -> str:

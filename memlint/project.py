@@ -9,7 +9,6 @@ from memlint.facts import frameworks
 from memlint.facts import values as v
 from memlint.facts.attributes import Attributes
 from memlint.facts.events import ON, Callee
-from memlint.facts.scopes import MODULE_BODY
 from memlint.facts.summary import (
     Bound,
     Call,
@@ -94,11 +93,6 @@ class Project(Linked):
     def _bases_of_hook(self, function: FunctionSummary) -> list[str]:
         """The unseen bases of a method's class, if it is called like any framework's hook."""
         return self.unseen_bases(function.owner) if function.owner and function.name in frameworks.HOOKS else []
-
-    def only_at_import(self, name: str) -> bool:
-        """Whether every call of a class's constructor that is known stands in a module's body, outside of loops."""
-        callers = [c for f in self._methods.get((name, "__init__"), ()) for c in self.callers.get(f, ())]
-        return bool(callers) and all(c.function[1] == MODULE_BODY and not c.call.loops for c in callers)
 
     # -- fixpoints -----------------------------------------------------------------------------------------------
 

@@ -146,7 +146,6 @@ def _round(waiting: list[Task], read: Read, asked: Asked, jobs: int, ahead: int)
 
 
 def _pool(jobs: int, asked: Asked) -> ProcessPoolExecutor | None:
-
     context = multiprocessing.get_context(_METHOD if threading.active_count() == 1 else "spawn")
     try:
         return ProcessPoolExecutor(jobs, context, _begin, (asked,))

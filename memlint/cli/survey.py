@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,15 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from memlint import discover, imports
-from memlint.config import FILE_NAME, ConfigError, Resolver, display_path
+from memlint.config import FILE_NAME, ConfigError, Resolver, display_path, parsed
 from memlint.facts.frameworks import FRAMEWORKS
 from memlint.fixer import Refuse
 from memlint.notebook import SUFFIX
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 OLDEST = 10  # the runtime's helpers need Python 3.10
 HELPERS = "memory_helpers.py"
@@ -154,17 +148,11 @@ def _parsed(path: Path) -> tuple[bytes | None, Mapping[str, Any]]:
     shown = display_path(str(path))
     try:
         data = path.read_bytes()
-        return data, tomllib.loads(data.decode("utf-8"))
     except FileNotFoundError:
         return None, {}
     except OSError as error:
         raise ConfigError(f"{shown}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{shown}: not UTF-8: {error.reason} at byte {error.start}") from None
-    except RecursionError:
-        raise ConfigError(f"{shown}: not valid TOML: nested too deeply") from None
-    except ValueError as error:  # a number with too many digits is no error of TOML's own
-        raise ConfigError(f"{shown}: not valid TOML: {' '.join(str(error).split())}") from None
+    return data, parsed(data, shown)
 
 
 def _others(root: Path, file: str) -> str | None:

@@ -92,8 +92,7 @@ class CalleeOnlyRuns:
 
     def settle(self, project: Project) -> Answer:
         """Refuted where a function of this name that the caller may mean reaches a training operation."""
-        targets = [t for t, _ in project.callees.get(self.caller, ()) if t[1].rpartition(".")[2] == self.name]
-        return REFUTED if any(project.trains(target) for target in targets) else holds()
+        return REFUTED if any(map(project.trains, project.called_by(self.caller, self.name))) else holds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +235,7 @@ class CalleeTrains:
 
     def settle(self, project: Project) -> Answer:
         """Refuted where its code is known and nothing in it trains, or where nothing says that it does."""
-        targets = [t for t, _ in project.callees.get(self.caller, ()) if t[1].rpartition(".")[2] == self.name]
+        targets = project.called_by(self.caller, self.name)
         for target in targets:
             if project.trains(target):
                 return holds(Reason(project.functions[target].spot, f"`{self.name}` trains"))

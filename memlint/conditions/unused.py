@@ -32,11 +32,7 @@ class NobodyReads:
             if len(found) != 1 or found[0].frozen or not holds_modules or not project.is_module(name):
                 return REFUTED
         unseen = [base for base in project.unseen_bases(self.owner) if not base.startswith(_KNOWN)]
-        if self.attribute in project.attributes.read or unseen:
-            return REFUTED
-        if not project.attributes.readers(self.attribute).isdisjoint(project.family(self.owner)):
-            return REFUTED
-        return holds()
+        return REFUTED if unseen or _is_read(project, self.owner, self.attribute) else holds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +45,9 @@ class NobodyElseReads:
 
     def settle(self, project: Project) -> Answer:
         """Refuted by a base or subclass elsewhere that reads it, and by a base class that nobody has seen."""
-        if self.attribute in project.attributes.read or project.unseen_bases(self.owner):
+        if _is_read(project, self.owner, self.attribute, but_by=self.owner if self.known else ""):
             return REFUTED
-        readers = project.attributes.readers(self.attribute) & set(project.family(self.owner))
-        if readers - ({self.owner} if self.known else set()):
-            return REFUTED
-        return holds()
+        return REFUTED if project.unseen_bases(self.owner) else holds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +85,20 @@ class NobodyReadsKey:
 
     def settle(self, project: Project) -> Answer:
         """Unknown at best: an object can be taken apart without naming its fields."""
-        known = project.attributes
-        family = set(project.family(self.owner))
-        if self.attribute in known.read or not family.isdisjoint(known.readers(self.attribute)):
+        if _is_read(project, self.owner, self.attribute):
             return REFUTED
         if any(self.attribute in function.params for function in project.functions.values()):
             return REFUTED  # the fields may be handed over together, as keyword arguments
-        read = [name for name in self.beside if name in known.read]
+        read = [name for name in self.beside if name in project.attributes.read]
         if len(read) < 3 or 2 * len(read) < len(self.beside) or project.unseen_bases(self.owner):
             return REFUTED
         return unknown(
             f"whether anything goes over all fields of a `{self.owner}` and needs this one",
             would_prove="search the program's data files and scripts for the name, and drop the field",
         )
+
+
+def _is_read(project: Project, owner: str, attribute: str, but_by: str = "") -> bool:
+    """Whether a file reads an attribute: of any object, or of `self` in its class, but one, a base or a subclass."""
+    readers = project.attributes.readers(attribute) - {but_by}
+    return attribute in project.attributes.read or not readers.isdisjoint(project.family(owner))

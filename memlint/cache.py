@@ -11,18 +11,18 @@ import errno
 import functools
 import hashlib
 import os
-import shutil
 import sys
-import tempfile
 import time
 import zlib
 from collections.abc import Hashable, Iterator
-from importlib import metadata
 from pathlib import Path
 
 from memlint import __version__
+from memlint.record import OWN
 
-FOLDER = ".memlint_cache"
+# What only some runs need is imported where it is used: a run that says again what is known should start at once.
+
+FOLDER = OWN
 LIMIT = 400_000_000
 """Bytes that the entries may take together: some ten times the entries of a million lines."""
 
@@ -63,6 +63,8 @@ class Cache:
         """Store the content for a key. What can't be written is not: `problem` says why."""
         if self.problem is not None:
             return
+        import tempfile
+
         packed = zlib.compress(content, 1)
         path = self._path(key)
         try:
@@ -98,6 +100,8 @@ class Cache:
             return False
         if self.folder.is_symlink() or _read(self.folder / _TAG_NAME) != _TAG:
             raise OSError(errno.EINVAL, "not a cache of memlint")
+        import shutil
+
         for shard in _shards(self.folder):
             shutil.rmtree(shard)
         for name in _BESIDE:
@@ -156,6 +160,8 @@ class Keys:
 @functools.cache
 def versions() -> str:
     """Everything but the file and its settings that a result depends on, memlint's own source included."""
+    from importlib import metadata
+
     source = hashlib.blake2b()
     here = Path(__file__).parent
     rules = here / "rules" if (here / "rules").is_dir() else here.parent / "rules"

@@ -6,9 +6,9 @@ import dataclasses
 import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
-from memlint import notebook, registry, suppress
+from memlint import notebook, record, registry, suppress
 from memlint.cache import Cache
 from memlint.config import Settings, all_rules, nearest
 from memlint.facts.scopes import module_name
@@ -269,7 +269,7 @@ def _with_init(paths: Iterable[str]) -> frozenset[str]:
         folder = PurePosixPath(path).parent
         while str(folder) not in seen:
             seen.add(str(folder))
-            if not (Path(folder) / "__init__.py").is_file():
+            if not record.is_file(str(folder / "__init__.py")):
                 break
             found.add(str(folder))
             folder = folder.parent

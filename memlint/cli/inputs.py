@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from memlint import discover
+from memlint import discover, record
 from memlint.cli.screen import complain
 from memlint.config import (
     ConfigError,
@@ -97,6 +97,7 @@ def jobs(arguments: argparse.Namespace) -> int:
 def warn_of_cache(cache: Cache | None) -> None:
     """Say that nothing could be cached."""
     if cache is not None and cache.problem is not None:
+        record.doubt()
         folder = display_path(str(cache.folder))
         complain(f"nothing is cached: {folder}: {cache.problem.strerror or cache.problem}", "warning")
 
@@ -108,7 +109,7 @@ def warn_of_nothing() -> None:
 
 def warn_of_names(unknown: Sequence[str], paths: Sequence[str]) -> None:
     """Say which names in the configuration mean nothing; not where single files were named, which say little."""
-    if all(os.path.isdir(path) for path in paths):
+    if all(record.is_folder(path) for path in paths):
         for message in unknown:
             complain(message, "warning")
 

@@ -70,8 +70,8 @@ def look_at_own_source() -> None:
     import libcst
     import pathspec
 
-    for library in (libcst, pathspec):
-        record.scan(os.path.dirname(os.path.dirname(os.path.abspath(library.__file__))))
+    for file in {*libcst.__path__, *pathspec.__path__}:
+        record.scan(os.path.dirname(os.path.abspath(file)))
     here = Path(memlint.__file__).parent
     beside = [here.parent / name for name in ("rules", "fixers") if not (here / name).is_dir()]
     pending = [str(here), *map(str, beside)]

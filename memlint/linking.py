@@ -162,7 +162,9 @@ class Linked:
     def _method_of(self, cls: str, name: str) -> list[FunctionId]:
         key = cls, name
         if key not in self._of_receiver:
-            self._of_receiver[key] = [f for relative in self.family(cls) for f in self._methods.get((relative, name), ())]
+            self._of_receiver[key] = [
+                f for relative in self.family(cls) for f in self._methods.get((relative, name), ())
+            ]
         return self._of_receiver[key]
 
     def _classes_given(self, module: str, identity: str, depth: int = 0) -> set[str] | None:

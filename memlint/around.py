@@ -69,9 +69,7 @@ def around(paths: Sequence[str], found: Found, resolver: Resolver) -> Around:
         try:
             whole = found.walks.get(root) or _whole(root, resolver)
         except TooMany:
-            result.notes.append(
-                f"{_not_linked(root)} holds too many files; set `link`, or `exclude` those without code"
-            )
+            result.notes.append(f"{_not_linked(root)} holds too many files: `exclude` some, or set `link`")
             alone |= asked
         else:
             result.together += _groups(root, whole, asked, found)

@@ -21,7 +21,7 @@ from memlint.proposals import FileError, FileResult, Question, propose
 from memlint.rule import Cell, Evidence, Finding, Place, Proposal, Reason, Severity, Spot, Tier, Verdict
 from memlint.source import Unreadable, opened
 from memlint.source import read as text_of
-from memlint.taught import BOUNDED, Unknown
+from memlint.taught import BOUNDED, Taught, Unknown
 from memlint.workers import Asked, Done, answers
 
 __all__ = ["FileError", "FileResult", "Report", "check", "judge", "propose"]
@@ -125,7 +125,7 @@ def _check(
     packages = _packages([path for path, _ in files], group.root)
     known = Known(cache, packages, overlay, places)
     answered: dict[int, tuple[FileResult | FileError | None, str | None]] = {}
-    tasks = []
+    questions = [(number, path, question) for number, (path, question) in enumerate(_questions(files, places))]
 
     def take(done: Done) -> None:
         shown = isinstance(done.answer, FileResult) and (done.answer.proposals or b"memlint:" in done.data)
@@ -133,22 +133,30 @@ def _check(
         answered[done.task.number] = (done.answer, text_of(done.task.path, done.data)[0] if shown else None)
         progress(len(answered))
 
-    for number, (path, question) in enumerate(_questions(files, places)):
-        seen = known.look_up(number, path, question, whole=path in asked)
-        if isinstance(seen, Done):
-            take(seen)
-        else:
-            tasks.append(seen)
-    if cache is not None and any(task.path not in overlay for task in tasks):
-        cache.prepare()
-    for done in answers(tasks, known.read, Asked(packages, cache), jobs):
-        take(done)
-    if cache is not None and tasks:
-        cache.trim()
+    def ask(chosen: Iterable[tuple[int, str, Question]]) -> None:
+        tasks = []
+        for number, path, question in chosen:
+            seen = known.look_up(number, path, question, whole=path in asked)
+            if isinstance(seen, Done):
+                take(seen)
+            else:
+                tasks.append(seen)
+        if cache is not None and any(task.path not in overlay for task in tasks):
+            cache.prepare()
+        for done in answers(tasks, known.read, Asked(packages, cache), jobs):
+            take(done)
+        if cache is not None and tasks:
+            cache.trim()
+
+    ask(question for question in questions if question[1] in asked)
+    taught = {path: settings.taught for path, settings in files}
+    lists = {taught[path] for path in asked}
+    if lists != {Taught()} or _open(result for result, _ in answered.values()):
+        ask(question for question in questions if question[1] not in asked)
     report = Report()
     results: list[FileResult] = []
     for number, (path, _) in enumerate(files):
-        result, text = answered[number]
+        result, text = answered.get(number, (None, None))
         if isinstance(result, FileError):
             if path in asked:
                 report.errors.append(result)
@@ -159,10 +167,8 @@ def _check(
         if text is not None:
             report.texts[path] = text
     settings_of = dict(files)
-    taught = {path: settings.taught for path, settings in files}
     selected = {path: settings.by_name() for path, settings in files}
     project = Project([result.summary for result in results], taught, selected)
-    lists = {taught[path] for path in asked}
     report.unknown_names = [
         _unknown(name, settings_of[name.path]) for name in project.lessons.unknown if taught[name.path] in lists
     ]
@@ -179,6 +185,13 @@ def _check(
             report.texts[path] = text_of(path, known.content(path))[0]
     _open_notebooks(report, [path for path, _ in files], asked, known)
     return report
+
+
+def _open(answers: Iterable[FileResult | FileError | None]) -> bool:
+    """Whether anything is proposed that other files could settle. Most files by themselves say that all is well."""
+    return any(
+        proposal.conditions for given in answers if isinstance(given, FileResult) for proposal in given.proposals
+    )
 
 
 def _open_notebooks(report: Report, paths: Sequence[str], asked: Collection[str], known: Known) -> None:

@@ -19,6 +19,7 @@ from memlint import around as surroundings
 from memlint import discover, engine, proposals, workers
 from memlint.around import around
 from memlint.config import Resolver
+from memlint.known import Known
 from memlint.rule import Finding, Place
 from tests import test_cli
 from tests.support import ROOT
@@ -319,7 +320,7 @@ def test_a_file_is_asked_once_whoever_asks_from_wherever(make: Make, run: Run, m
     monkeypatch.setattr(workers, "answer", noted)
     root = make({"src/simulation.py": CLASS, "src/loop.py": loop_of("simulation")})
     assert leaks(run("check", "src/simulation.py"))
-    assert asked == ["src/loop.py", "src/simulation.py"]
+    assert asked == ["src/simulation.py", "src/loop.py"]
     for folder, *paths in ((".",), ("src", "simulation.py"), ("/", str(root / "src" / "simulation.py"))):
         monkeypatch.chdir(folder)
         assert leaks(run("check", *paths))
@@ -327,6 +328,25 @@ def test_a_file_is_asked_once_whoever_asks_from_wherever(make: Make, run: Run, m
     (root / "src" / "loop.py").write_text("x = 1\n", encoding="utf-8")
     assert not leaks(run("check", str(root / "src" / "simulation.py")))
     assert asked[2:] == ["src/loop.py"]
+
+
+def test_the_others_are_not_read_for_a_file_that_proposes_nothing(
+    make: Make, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make({**TWO, "pyproject.toml": ""})
+    read: list[str] = []
+    content = Known.content
+
+    def noted(known: Known, path: str) -> bytes:
+        read.append(path)
+        return content(known, path)
+
+    monkeypatch.setattr(Known, "content", noted)
+    assert run("check", "loop.py", "-j1").status == 0
+    assert {*read} == {"loop.py"}
+    Path("pyproject.toml").write_text('[tool.memlint]\nstep-functions = ["gone"]\n', encoding="utf-8")
+    assert '"step-functions": no function "gone"' in run("check", "loop.py", "-j1").err
+    assert {*read} == {"loop.py", "simulation.py"}
 
 
 def test_the_cache_lies_in_the_project_that_is_checked(make: Make, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

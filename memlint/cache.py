@@ -17,12 +17,11 @@ import zlib
 from collections.abc import Hashable, Iterator
 from pathlib import Path
 
-from memlint import __version__
-from memlint.record import OWN
+from memlint import __version__, record
 
 # What only some runs need is imported where it is used: a run that says again what is known should start at once.
 
-FOLDER = OWN
+FOLDER = record.OWN
 LIMIT = 400_000_000
 """Bytes that the entries may take together: some ten times the entries of a million lines."""
 
@@ -172,15 +171,19 @@ def versions() -> str:
     return repr((__version__, source.hexdigest(), python, metadata.version("libcst"), metadata.version("msgspec")))
 
 
-def default_folder(start: str) -> Path:
-    """The cache of the project that a folder is in: beside the nearest `pyproject.toml` or `.git`, else right there."""
-    start = os.path.abspath(start)
-    folder = start
-    while not any(os.path.exists(os.path.join(folder, name)) for name in ("pyproject.toml", ".git")):
+def project_folder(start: str) -> str | None:
+    """The nearest folder from here upwards that holds a `pyproject.toml` or `.git`; None where none does."""
+    folder = os.path.abspath(start)
+    while not any(record.exists(os.path.join(folder, name)) for name in ("pyproject.toml", ".git")):
         if os.path.dirname(folder) == folder:
-            return Path(start, FOLDER)
+            return None
         folder = os.path.dirname(folder)
-    return Path(folder, FOLDER)
+    return folder
+
+
+def default_folder(start: str) -> Path:
+    """The cache of the project that a folder is in, else of that folder."""
+    return Path(project_folder(start) or os.path.abspath(start), FOLDER)
 
 
 def _seal(key: str, packed: bytes) -> bytes:

@@ -6,12 +6,13 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from memlint import __version__, memo, record
-from memlint.cache import Cache, default_folder
+from memlint.cache import Cache, default_folder, project_folder
 from memlint.cli import streams
 
-_ENVIRONMENT = ("FORCE_COLOR", "NO_COLOR", "TERM", "GITHUB_WORKSPACE")
+_ENVIRONMENT = ("FORCE_COLOR", "NO_COLOR", "TERM", "GITHUB_WORKSPACE", "HOME", "USERPROFILE")
 _ELSEWHERE = ("jobs", "cache_dir", "no_cache")  # what changes nothing of the outcome
 
 
@@ -20,7 +21,7 @@ def run(arguments: argparse.Namespace, work: Callable[[argparse.Namespace], int]
     if not _applies(arguments):
         return work(arguments)
     try:
-        cache = Cache(arguments.cache_dir or default_folder(os.curdir))
+        cache = Cache(arguments.cache_dir or _folder(arguments))
         key = memo.key(_asked(arguments))
     except OSError:  # nobody knows where this is
         return work(arguments)
@@ -40,6 +41,13 @@ def _applies(arguments: argparse.Namespace) -> bool:
     if arguments.command != "check" or arguments.no_cache or arguments.write_baseline is not None:
         return False
     return arguments.diff_base is None and arguments.stdin_filename is None and "-" not in arguments.paths
+
+
+def _folder(arguments: argparse.Namespace) -> Path:
+    """Where the cache of such a run is, as far as the command line says it."""
+    paths = [] if arguments.isolated else arguments.paths or [os.curdir]
+    roots = {project_folder(path if os.path.isdir(path) else os.path.dirname(path)) for path in paths}
+    return default_folder((roots.pop() if len(roots) == 1 else None) or os.curdir)
 
 
 def _asked(arguments: argparse.Namespace) -> list[object]:

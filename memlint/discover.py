@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from memlint.config import Resolver, Settings, compiled, display_path
 
@@ -24,8 +25,7 @@ EXCLUDED = frozenset({
 # fmt: on
 
 
-@dataclass(slots=True)
-class Found:
+class Found(Struct):
     """files: display path and settings of each file. problems: paths that can't be used, each with the reason."""
 
     files: list[tuple[str, Settings]] = field(default_factory=list)

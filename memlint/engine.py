@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from memlint import notebook, registry, suppress
 from memlint.cache import Cache
@@ -24,8 +25,7 @@ from memlint.workers import Asked, Done, answers
 __all__ = ["FileError", "FileResult", "Report", "check", "judge", "propose"]
 
 
-@dataclass(slots=True)
-class Report:
+class Report(Struct):
     """What a check found.
 
     texts: the decoded text of each file that has findings.
@@ -147,13 +147,13 @@ def _open_notebooks(report: Report, paths: Sequence[str], known: Known) -> None:
             report.errors.append(FileError(path, line, column, f"this cell {error.message}", cell))
 
     def placed(place: Place) -> Place:
-        return dataclasses.replace(place, cell=books[place.path].cell(place)) if place.path in books else place
+        return replace(place, cell=books[place.path].cell(place)) if place.path in books else place
 
     report.notebooks = books
     for number, finding in enumerate(report.findings):
         if any(place.path in books for place in _places(finding)):
             steps = tuple(Evidence(placed(step.place), step.message) for step in finding.evidence)
-            report.findings[number] = dataclasses.replace(finding, place=placed(finding.place), evidence=steps)
+            report.findings[number] = replace(finding, place=placed(finding.place), evidence=steps)
 
 
 def _places(finding: Finding) -> list[Place]:
@@ -186,7 +186,7 @@ def judge(proposal: Proposal, project: Project) -> tuple[Finding, tuple[Reason, 
             return None
         reasons.extend(answer.reasons)
         if answer.facts:
-            fact = dataclasses.replace(fact, **dict(answer.facts))
+            fact = replace(fact, **dict(answer.facts))
         if answer.verdict == Verdict.UNKNOWN:
             questions.append((answer.open_question, answer.would_prove or _MEASURED))
         if answer.silent_if and answer.silent_if not in silent_if:
@@ -216,7 +216,7 @@ def _explained(judged: Sequence[tuple[Finding, tuple[Reason, ...]]], known: Know
     for path, spots in wanted.items():
         places.update(known.places(path, spots))
     return [
-        dataclasses.replace(
+        replace(
             finding,
             evidence=(*finding.evidence, *(Evidence(places[r.spot], r.message) for r in reasons if r.spot in places)),
         )

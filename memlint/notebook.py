@@ -15,10 +15,10 @@ import json
 import re
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import libcst as cst
+from msgspec import Struct
 
 from memlint import magics
 from memlint.rule import Cell, Place
@@ -41,8 +41,7 @@ class NotebookError(Exception):
         self.message, self.line, self.column = message, line, column
 
 
-@dataclass(slots=True)
-class _Source:
+class _Source(Struct):
     """A code cell's source. value: as JSON has it. start, end: where it stands in the file.
 
     text: the same as one string. code: what stands for it, None where it is left out.

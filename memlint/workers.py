@@ -11,7 +11,8 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from memlint import codec
 from memlint.cache import Cache
@@ -24,8 +25,7 @@ WORTH = 50_000 if _METHOD == "fork" else 250_000
 Answer = FileResult | FileError | None
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(Struct, frozen=True):
     """A file to ask. number: which one of all that are checked. size: in bytes, as far as it is known."""
 
     number: int
@@ -34,16 +34,14 @@ class Task:
     question: Question
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """Where and with whom tasks are worked on. packages: see `memlint.engine`. cache: None for no cache."""
 
     packages: frozenset[str]
     cache: Cache | None
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(Struct, frozen=True):
     """A task with the bytes of its file and the answer."""
 
     task: Task

@@ -17,7 +17,6 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-import libcst as cst
 from msgspec import Struct
 
 from memlint import magics
@@ -300,6 +299,8 @@ def parses(code: str) -> None:
         raise NotebookError("does not parse: it holds characters that are no text, or is nested too deeply") from None
     if sum(code.count(bracket) for bracket in "([{") > MAX_BRACKETS:
         raise wrong
+    import libcst as cst  # here, because few runs see such a cell
+
     try:
         cst.parse_module(code)
     except (cst.ParserSyntaxError, cst.CSTValidationError, RecursionError):

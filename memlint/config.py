@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from memlint import registry, suppress
+from memlint import record, registry, suppress
 from memlint.facts.demands import Demand, demand
 from memlint.rule import Rule
 from memlint.taught import BOUNDED, GRAD_OFF, STEP, Taught, is_name
@@ -230,7 +230,7 @@ class Resolver:
         self._search = not isolated and file is None
         self._fixed: Layer = {}
         if file is not None and not isolated:
-            if not os.path.isfile(file):
+            if not record.is_file(file):
                 raise ConfigError(f"{display_path(file)}: no such file")
             layer = read(file, os.getcwd())
             if layer is None:
@@ -250,7 +250,7 @@ class Resolver:
     def _layer(self, folder: str) -> Layer:
         if folder not in self._layers:
             parent = os.path.dirname(folder)
-            is_root = parent == folder or os.path.exists(os.path.join(folder, ".git"))
+            is_root = parent == folder or record.exists(os.path.join(folder, ".git"))
             above = self._fixed if is_root else self._layer(parent)
             own = read(os.path.join(folder, FILE_NAME), folder)
             self._layers[folder] = {**above, **own} if own else above
@@ -264,8 +264,7 @@ def read(path: str, folder: str) -> Layer | None:
     """
     shown = display_path(path)
     try:
-        with open(path, "rb") as stream:
-            data = stream.read()
+        data = record.read(path)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
     except OSError as error:

@@ -24,6 +24,7 @@ LONGEST_FILE = 500
 ORDER = [
     {"memlint"},  # the version, and where the package lies
     {"memlint.runtime", "memlint.rule", "memlint.fixer"},  # the helpers, and the words that all others speak
+    {"memlint.record"},
     {"memlint.positions"},
     {"memlint.magics"},
     {"memlint.notebook"},
@@ -38,7 +39,7 @@ ORDER = [
     {"memlint.registry", "memlint.edit"},
     {"memlint.config"},
     {"memlint.proposals", "memlint.cache"},
-    {"memlint.codec"},
+    {"memlint.codec", "memlint.memo"},
     {"memlint.workers"},
     {"memlint.known"},
     {"memlint.discover"},

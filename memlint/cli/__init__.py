@@ -20,7 +20,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 0
     try:
-        return _run(arguments)
+        from memlint.cli import again
+
+        return again.run(arguments, _run)
     except KeyboardInterrupt:
         print("memlint: interrupted", file=sys.stderr)
         return 130

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from memlint import transaction
 from memlint.cli import inputs
 from memlint.cli.screen import Screen
 from memlint.config import ConfigError, display_path
@@ -14,6 +15,11 @@ def run(arguments: argparse.Namespace) -> int:
     screen = Screen(arguments.color)
     cache = inputs.cache(arguments)
     folder = display_path(str(cache.folder))
+    if (cache.folder / transaction.FOLDER).exists():
+        raise ConfigError(
+            f"{folder}: holds what a `memlint fix --verify` that has not ended would put back: "
+            f"see `memlint fix --restore`, or remove {folder}/{transaction.FOLDER}"
+        )
     try:
         removed = cache.clean()
     except OSError as error:

@@ -53,9 +53,9 @@ class Transaction:
 
     def __init__(self) -> None:
         self.root = project()
-        self._cache = Cache(self.root / CACHE)
+        self.folder = place(self.root)
+        self._cache = Cache(self.folder.parent)
         self._scratch: Path | None = None
-        self.folder = self._cache.folder / FOLDER
         self._entries: dict[str, _Entry] = {}
         self._now: dict[str, Content] = {}
 
@@ -91,8 +91,10 @@ class Transaction:
             if digest not in self._entries[path].written:
                 self._entries[path].written.append(digest)
         self._note()
-        for path, entry in self._entries.items():
-            self._change(entry, changes[path][1] if path in changes else entry.old)
+        wanted = {path: changes[path][1] if path in changes else entry.old for path, entry in self._entries.items()}
+        # What is made comes first and what is taken away last: other files import it.
+        for path in sorted(wanted, key=lambda path: (wanted[path] is None, self._entries[path].old is not None)):
+            self._change(self._entries[path], wanted[path])
 
     def check(self) -> None:
         """Raise TransactionError where somebody else has changed a file meanwhile."""
@@ -108,8 +110,7 @@ class Transaction:
 
     def undo(self) -> list[FileError]:
         """Put back what the files held; says of which it can't, because somebody else has changed them meanwhile."""
-        entries = self._entries.values()
-        errors = [error for entry in entries if (error := _put_back(entry, self.folder, self._scratch)) is not None]
+        errors = _put_all_back(self._entries.values(), self.folder, self._scratch)
         if not errors:
             self.keep()
         return errors
@@ -172,25 +173,29 @@ def project() -> Path:
     return default_folder(os.path.realpath(os.curdir)).parent
 
 
+def place(root: Path) -> Path:
+    """Where the copies of a project's files are kept."""
+    return root / CACHE / FOLDER
+
+
 def pending(root: Path) -> bool:
     """Whether a run that tried changes out in this project has not ended: it goes on, or it was killed."""
-    return (root / CACHE / FOLDER / _JOURNAL).exists()
+    return (place(root) / _JOURNAL).exists()
 
 
 def left_changed(root: Path) -> list[str]:
     """What such a run has changed and not put back. Raises TransactionError."""
-    return [entry.path for entry in _entries(root, root / CACHE / FOLDER) if _read(entry.path) != entry.old]
+    return [entry.path for entry in _entries(root, place(root)) if _read(entry.path) != entry.old]
 
 
 def restore(root: Path) -> tuple[list[str], list[FileError]]:
     """Put back what such a run has changed: the paths, and what can't be put back. Raises TransactionError."""
-    folder = root / CACHE / FOLDER
+    folder = place(root)
     if any(path.is_symlink() for path in (folder.parent, folder, folder / _JOURNAL)):
         raise TransactionError(f"{display_path(str(folder))}: is a link")
     entries = _entries(root, folder)
     before = [_read(entry.path) for entry in entries]
-    scratch = Cache(folder.parent).scratch()
-    errors = [error for entry in entries if (error := _put_back(entry, folder, scratch)) is not None]
+    errors = _put_all_back(entries, folder, Cache(folder.parent).scratch())
     if not errors:
         (folder / _JOURNAL).unlink()
         shutil.rmtree(folder)
@@ -237,6 +242,12 @@ def _copy(path: Path) -> bytes:
     if path.is_symlink():
         raise ValueError(f"{path.name} is a link")
     return path.read_bytes()
+
+
+def _put_all_back(entries: Iterable[_Entry], folder: Path, scratch: Path | None) -> list[FileError]:
+    """What is only taken away goes last: other files import it."""
+    ordered = sorted(entries, key=lambda entry: entry.old is None)
+    return [error for entry in ordered if (error := _put_back(entry, folder, scratch)) is not None]
 
 
 def _put_back(entry: _Entry, folder: Path, scratch: Path | None) -> FileError | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from memlint import transaction
 from memlint.cli import inputs
 from memlint.cli.screen import Screen
 from memlint.config import ConfigError, display_path
@@ -12,6 +11,8 @@ from memlint.config import ConfigError, display_path
 
 def run(arguments: argparse.Namespace) -> int:
     """Remove the cache, and say so."""
+    from memlint import transaction  # here, because the other commands should not wait for it
+
     screen = Screen(arguments.color)
     cache = inputs.cache(arguments)
     folder = display_path(str(cache.folder))

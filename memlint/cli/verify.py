@@ -47,7 +47,7 @@ def refuse_left_over() -> None:
     root = transaction.project()
     if not transaction.pending(root):
         return
-    folder = display_path(str(root / transaction.CACHE / transaction.FOLDER))
+    folder = display_path(str(transaction.place(root)))
     try:
         left = summary.plural(len(transaction.left_changed(root)), "file")
     except transaction.TransactionError as error:

@@ -3,8 +3,8 @@
     python -m tests.support.killed FOLDER ARGUMENT...
 
 runs `memlint ARGUMENT...` in a folder, again and again, and ends it by SIGKILL: before its first change of the disk,
-before its second, until it comes to its end. What it has left is printed after each kill as a line of JSON: the contents
-of the Python files, what git sees, and the contents after `memlint fix --restore`. Then the files are as at the start.
+before its second, until it comes to its end. What it has left is printed after each kill as a line of JSON: what is in
+the Python files, what git sees, and what is in the files after `memlint fix --restore`. Then they are as at the start.
 """
 
 from __future__ import annotations

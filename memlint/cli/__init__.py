@@ -190,7 +190,9 @@ def _selection() -> argparse.ArgumentParser:
 def _settings() -> argparse.ArgumentParser:
     group = argparse.ArgumentParser(add_help=False)
     group.add_argument("--config", metavar="FILE", help="take the settings from this TOML file and no other")
-    group.add_argument("--isolated", action="store_true", help="ignore all settings in files")
+    group.add_argument(
+        "--isolated", action="store_true", help="ignore all settings in files, and all files that are not named"
+    )
     return group
 
 

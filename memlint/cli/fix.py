@@ -43,7 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
     resolver = inputs.resolver(arguments)
     named = frozenset(check_names(arguments.rule, "--rule:"))
     rules = named if named and ALL not in named else None
-    files, unusable = inputs.files(arguments, resolver)
+    given = inputs.files(arguments, resolver)
+    files, unusable = given.files, given.unusable
     settings = dict(files)
     narrowing = Narrowing(files)
 
@@ -52,11 +53,11 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.diff:
         guards.refuse_left_over()
     seen: list[Report] = []
-    cache, jobs = inputs.cache_in_use(arguments), inputs.jobs(arguments)
-    quietly = functools.partial(engine.check, cache=cache, jobs=jobs)
+    cache, jobs = inputs.cache_in_use(arguments, given), inputs.jobs(arguments)
+    quietly = functools.partial(engine.check, together=given.around.together, cache=cache, jobs=jobs)
     bar = functools.partial(guards.bar, roots.Roots(arguments.paths or [os.curdir]), tried=arguments.verify is not None)
     plan = functools.partial(repair.repair, files, rules=rules, unsafe=arguments.unsafe_fixes, bar=bar)
-    with Progress(shown=not arguments.quiet) as progress:
+    with Progress(shown=not arguments.quiet, known=len(given.around.known)) as progress:
 
         def check(*of: Any, **more: Any) -> Report:
             seen.append(quietly(*of, progress=progress, **more))
@@ -93,7 +94,8 @@ def run(arguments: argparse.Namespace) -> int:
         screen.remark(summary.error_line(error, screen.paint_remarks))
     if not arguments.quiet:
         inputs.warn_of_cache(cache)
-        inputs.warn_of_names(rest.unknown_names, arguments.paths)
+        inputs.warn_of_limits(given)
+        inputs.warn_of_names(rest.unknown_names, arguments.paths, given)
         if files or unusable:
             screen.remark(_last_line(outcome, left, len(errors), rest.checked, tried, dry=arguments.diff))
         else:

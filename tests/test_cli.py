@@ -665,7 +665,7 @@ def test_fix_does_not_claim_what_was_not_written(
 ) -> None:
     path = "a.py" if runtime == "import" else "helpers.py"
     write("a.py", LEAKY)
-    monkeypatch.setattr(repair, "write", lambda report: [FileError(path, None, None, "not written: it is read-only")])
+    monkeypatch.setattr(repair, "write", lambda *_: [FileError(path, None, None, "not written: it is read-only")])
     result = run("fix", "--unsafe-fixes", "--runtime", runtime)
     assert result.status == 1
     assert "fixed" not in result.out

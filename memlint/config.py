@@ -347,14 +347,14 @@ def _checked(table: Any, shown: str, folder: str) -> Iterator[tuple[Key, Any]]:
 
 def _is_in_project(path: str, folder: str) -> bool:
     """Whether a path lies in the repository of a folder, or, outside of any, below the folder, wherever links lead."""
-    top = os.path.realpath(folder)
+    top = record.real(folder)
     above = top
-    while not os.path.exists(os.path.join(above, ".git")) and os.path.dirname(above) != above:
+    while not record.exists(os.path.join(above, ".git")) and os.path.dirname(above) != above:
         above = os.path.dirname(above)
-    if os.path.exists(os.path.join(above, ".git")):
+    if record.exists(os.path.join(above, ".git")):
         top = above
     try:
-        return os.path.realpath(path).startswith(os.path.join(top, ""))
+        return record.real(path).startswith(os.path.join(top, ""))
     except ValueError:  # a NUL, which is in no path
         return False
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from memlint import record
 from memlint.cache import project_folder
@@ -22,8 +23,7 @@ MOST_ENTRIES = 40 * MOST
 """The same of files and folders of any kind, which have to be looked at to know."""
 
 
-@dataclass(frozen=True, slots=True)
-class Together:
+class Together(Struct, frozen=True):
     """Files that are judged as one project.
 
     files: display path and settings of each, in the order of a check of the whole project. asked: the display paths of
@@ -37,8 +37,7 @@ class Together:
     names: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class Around:
+class Around(Struct):
     """together: every file that is asked for, in one of these. notes: what could not be linked, and why."""
 
     together: list[Together] = field(default_factory=list)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 import os
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from memlint import around as surroundings
 from memlint import discover, engine, proposals, workers
@@ -121,13 +121,13 @@ def seen(findings: Iterable[Finding], root: Path) -> list[Finding]:
     """Findings with all that is known of them, their paths from the project's root."""
 
     def placed(place: Place) -> Place:
-        return dataclasses.replace(place, path=os.path.relpath(os.path.abspath(place.path), root).replace(os.sep, "/"))
+        return replace(place, path=os.path.relpath(os.path.abspath(place.path), root).replace(os.sep, "/"))
 
     return [
-        dataclasses.replace(
+        replace(
             finding,
             place=placed(finding.place),
-            evidence=tuple(dataclasses.replace(step, place=placed(step.place)) for step in finding.evidence),
+            evidence=tuple(replace(step, place=placed(step.place)) for step in finding.evidence),
         )
         for finding in findings
     ]

@@ -121,14 +121,17 @@ def _groups(root: str, whole: Sequence[Walked], asked: dict[str, Settings], foun
     files: list[tuple[str, Settings]] = []
     names: dict[str, str] = {}
     here = os.path.join(os.getcwd(), "")
+    seen: set[str] = set()
     for inner, real, settings in whole:
+        if real in seen:
+            continue  # links lead to it: it goes by the first of its names, as where all are checked
+        seen.add(real)
         path = found.taken.get(real)
         if path is None or path not in asked:
             full = os.path.join(root, inner)
             path = (full[len(here) :] if full.startswith(here) else full).replace(os.sep, "/")
-        if path not in names:
-            files.append((path, settings))
-            names[path] = inner.replace(os.sep, "/")
+        files.append((path, settings))
+        names[path] = inner.replace(os.sep, "/")
     mine = [path for path in asked if path in names]
     groups = [Together(files, frozenset(mine), root, names)] if mine else []
     others = {path: settings for path, settings in asked.items() if path not in names}

@@ -231,6 +231,24 @@ def test_what_is_excluded_is_known_only_where_it_is_named(make: Make, run: Run) 
     assert run("check", "simulation.py", "build/late.py").out.startswith("build/late.py:11:9: bound-history")
 
 
+def test_a_link_is_no_second_file(make: Make, run: Run) -> None:
+    make({"simulation.py": CLASS, "x/deep.py": "x = 1\n", "b/loop.py": loop_of("simulation")})
+    Path("a.py").symlink_to("b/loop.py")
+    Path("z.py").symlink_to("simulation.py")
+    before = known_for("simulation.py")
+    assert before == {"a.py", "simulation.py", "x/deep.py"}
+    for path in ("z.py", "b/loop.py", "."):
+        assert known_for(path) == before
+    assert run("check", "z.py").out == run("check", "simulation.py").out.replace("simulation.py", "z.py")
+
+
+def known_for(path: str) -> set[str]:
+    """The names under which all is known for a path."""
+    resolver = Resolver()
+    (group,) = around([path], discover.find([path], resolver), resolver).together
+    return set(group.names.values())
+
+
 def test_broken_settings_of_others_do_no_harm(make: Make, run: Run) -> None:
     make({**TWO, "deep/pyproject.toml": "[tool.memlint]\nx = 1\n", "deep/x.py": ""})
     assert run("check").status == 2

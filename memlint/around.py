@@ -10,6 +10,7 @@ import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
+from memlint import record
 from memlint.cache import project_folder
 from memlint.config import PATHS, Resolver, Settings, display_path
 from memlint.discover import Found, TooMany, Walked, below
@@ -79,7 +80,7 @@ def around(paths: Sequence[str], found: Found, resolver: Resolver) -> Around:
 
 
 def _root(path: str) -> str:
-    return project_folder(path if os.path.isdir(path) else os.path.dirname(path)) or ""
+    return project_folder(path if record.is_folder(path) else os.path.dirname(path)) or ""
 
 
 def _outermost(path: str, roots: dict[str, str]) -> str:
@@ -100,8 +101,8 @@ def _usable(root: str, resolver: Resolver, notes: list[str]) -> bool:
     """Whether what lies below this folder may be looked for."""
     if not root or resolver.isolated or resolver.settings(root).link == PATHS:
         return False
-    home = os.path.join(os.path.realpath(os.path.expanduser("~")), "")
-    if home.startswith(os.path.join(os.path.realpath(root), "")):
+    home = os.path.join(record.real(os.path.expanduser("~")), "")
+    if home.startswith(os.path.join(record.real(root), "")):
         notes.append(f"{_not_linked(root)} is the home folder, or around it")
         return False
     return True

@@ -20,6 +20,7 @@ from memlint import __version__, engine, record, registry, repair
 from memlint.cli import main
 from memlint.cli.progress import Progress
 from memlint.engine import FileError
+from memlint.report.summary import plural
 from tests.support import ROOT
 
 LEAKY = """\
@@ -524,6 +525,16 @@ def test_progress_shows_on_a_terminal_after_a_second(monkeypatch: pytest.MonkeyP
         assert "50%" in shown
         progress(21, 40)
         assert stream.getvalue() == shown
+
+
+def test_progress_says_why_so_many_files_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, stream = iter(range(0, 100, 10)), _Terminal()
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(now)))
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("COLUMNS", "200")
+    with Progress(shown=True, known=1200) as progress:
+        progress(1, 1201)
+    assert f"checking, and reading the project around ({plural(1200, 'file')})" in stream.getvalue()
 
 
 @pytest.mark.parametrize(("shown", "stream"), [(True, io.StringIO()), (False, _Terminal())])

@@ -47,12 +47,13 @@ class Cache:
         try:
             with open(path, "rb") as stream:
                 data = stream.read(_LARGEST)
-                self._keep(path, os.fstat(stream.fileno()).st_mtime)
+                used = os.fstat(stream.fileno()).st_mtime
         except OSError:
             return None
         start = len(_MAGIC) + hashlib.blake2b().digest_size
         if not data.startswith(_MAGIC) or data[len(_MAGIC) : start] != _seal(key, data[start:]):
             return None
+        self._keep(path, used)
         try:
             return zlib.decompressobj().decompress(data[start:], _LARGEST)
         except zlib.error:
@@ -118,6 +119,20 @@ class Cache:
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except OSError as error:
             self.problem = error
+
+    def scratch(self) -> Path | None:
+        """A folder for files that are on their way to another place, None where none can be made.
+
+        It looks like one of those that hold entries, so that what a killed run leaves in it goes as they do.
+        """
+        self.prepare()
+        folder = self.folder / "--"
+        try:
+            if self.problem is None:
+                folder.mkdir(exist_ok=True)
+        except OSError as error:
+            self.problem = error
+        return None if self.problem is not None or folder.is_symlink() else folder
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / key[2:]

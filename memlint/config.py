@@ -334,10 +334,27 @@ def _checked(table: Any, shown: str, folder: str) -> Iterator[tuple[Key, Any]]:
             runtime = check_runtime(value, f'{here} "runtime"')
             if runtime != "import":
                 # Like the patterns, the path starts from the folder of its file, not from where the command runs.
-                runtime = "vendor:" + display_path(os.path.join(folder, runtime.removeprefix("vendor:")))
+                target = os.path.join(folder, runtime.removeprefix("vendor:"))
+                if not _is_in_project(target, folder):
+                    raise ConfigError(f'{here} "runtime" leads out of the project: {_shown(value)}')
+                runtime = f"vendor:{display_path(target)}"
             yield (key,), runtime
         else:
             yield from _rule_options(_table(value, f'{here} "rules"'), shown)
+
+
+def _is_in_project(path: str, folder: str) -> bool:
+    """Whether a path lies in the repository of a folder, or, outside of any, below the folder, wherever links lead."""
+    top = record.real(folder)
+    above = top
+    while not record.exists(os.path.join(above, ".git")) and os.path.dirname(above) != above:
+        above = os.path.dirname(above)
+    if record.exists(os.path.join(above, ".git")):
+        top = above
+    try:
+        return record.real(path).startswith(os.path.join(top, ""))
+    except ValueError:  # a NUL, which is in no path
+        return False
 
 
 def _rule_options(table: Mapping[str, Any], shown: str) -> Iterator[tuple[Key, Any]]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
-from memlint import registry, suppress
+from memlint import record, registry, suppress
 from memlint.facts.demands import Demand, demand
 from memlint.rule import Rule
 from memlint.taught import BOUNDED, GRAD_OFF, STEP, Taught, is_name
@@ -228,7 +228,7 @@ class Resolver:
         self._search = not isolated and file is None
         self._fixed: Layer = {}
         if file is not None and not isolated:
-            if not os.path.isfile(file):
+            if not record.is_file(file):
                 raise ConfigError(f"{display_path(file)}: no such file")
             layer = read(file, os.getcwd())
             if layer is None:
@@ -248,7 +248,7 @@ class Resolver:
     def _layer(self, folder: str) -> Layer:
         if folder not in self._layers:
             parent = os.path.dirname(folder)
-            is_root = parent == folder or os.path.exists(os.path.join(folder, ".git"))
+            is_root = parent == folder or record.exists(os.path.join(folder, ".git"))
             above = self._fixed if is_root else self._layer(parent)
             own = read(os.path.join(folder, FILE_NAME), folder)
             self._layers[folder] = {**above, **own} if own else above
@@ -262,8 +262,7 @@ def read(path: str, folder: str) -> Layer | None:
     """
     shown = display_path(path)
     try:
-        with open(path, "rb") as stream:
-            data = stream.read()
+        data = record.read(path)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
     except OSError as error:
@@ -335,10 +334,27 @@ def _checked(table: Any, shown: str, folder: str) -> Iterator[tuple[Key, Any]]:
             runtime = check_runtime(value, f'{here} "runtime"')
             if runtime != "import":
                 # Like the patterns, the path starts from the folder of its file, not from where the command runs.
-                runtime = "vendor:" + display_path(os.path.join(folder, runtime.removeprefix("vendor:")))
+                target = os.path.join(folder, runtime.removeprefix("vendor:"))
+                if not _is_in_project(target, folder):
+                    raise ConfigError(f'{here} "runtime" leads out of the project: {_shown(value)}')
+                runtime = f"vendor:{display_path(target)}"
             yield (key,), runtime
         else:
             yield from _rule_options(_table(value, f'{here} "rules"'), shown)
+
+
+def _is_in_project(path: str, folder: str) -> bool:
+    """Whether a path lies in the repository of a folder, or, outside of any, below the folder, wherever links lead."""
+    top = record.real(folder)
+    above = top
+    while not record.exists(os.path.join(above, ".git")) and os.path.dirname(above) != above:
+        above = os.path.dirname(above)
+    if record.exists(os.path.join(above, ".git")):
+        top = above
+    try:
+        return record.real(path).startswith(os.path.join(top, ""))
+    except ValueError:  # a NUL, which is in no path
+        return False
 
 
 def _rule_options(table: Mapping[str, Any], shown: str) -> Iterator[tuple[Key, Any]]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
+import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from memlint import notebook, registry, suppress
+from memlint import notebook, record, registry, suppress
 from memlint.around import Together
 from memlint.cache import Cache
 from memlint.config import Settings, all_rules, nearest
@@ -338,7 +339,7 @@ def _with_init(paths: Iterable[str], root: str) -> frozenset[str]:
         folder = PurePosixPath(path).parent
         while str(folder) not in seen:
             seen.add(str(folder))
-            if not Path(root, folder, "__init__.py").is_file():
+            if not record.is_file(os.path.join(root, str(folder), "__init__.py")):
                 break
             found.add(str(folder))
             folder = folder.parent

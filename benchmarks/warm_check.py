@@ -109,10 +109,8 @@ def main() -> None:
     print(
         f"CPU: one process {cpu['one']:.2f} s, two together {cpu['two']:.2f} s ({cpu['two'] / cpu['one']:.2f} of one)"
     )
-    print(
-        f"of two: {shared[0]:.2f} s in the process that asks them, which takes {shared[1] / 1024:.0f} MB; a worker takes "
-        f"{shared[2] / 1024:.0f} MB"
-    )
+    own, worker = shared[1] / 1024, shared[2] / 1024
+    print(f"of two: {shared[0]:.2f} s in the process that asks; that one takes {own:.0f} MB, a worker {worker:.0f} MB")
     ratio = wall["one"] / wall["two"]
     print(f"elapsed: one process {wall['one']:.2f} s, two {wall['two']:.2f} s (one takes {ratio:.2f} of two)")
 

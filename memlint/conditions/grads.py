@@ -227,6 +227,20 @@ class CalleeKeeps:
 
 
 @dataclass(frozen=True, slots=True)
+class CalleeMayKeep:
+    """What is called is not in the checked files."""
+
+    callee: Callee
+    module: str
+
+    def settle(self, project: Project) -> Answer:
+        """Refuted where it is: `CalleeKeeps` knows then."""
+        if project.meant(self.callee, self.module)[0]:
+            return REFUTED
+        return unknown(f"whether `{self.callee.name}` keeps what it is given", would_prove="check its file too")
+
+
+@dataclass(frozen=True, slots=True)
 class CalleeTrains:
     """A function that is called here runs a training step."""
 

@@ -5,9 +5,10 @@ What it finds
 Tensors with a graph that are appended to a list, added to a running sum or average, put into a dict under a new key or
 handed to a meter that keeps them, in each step of a loop or once per step of an object's life. It says whether the
 backward pass has run by then: if so, the nodes of the graph stay (kilobytes a step), if not, every activation of the
-step does (megabytes). Also what was overlooked: `x.detach()` as a statement of its own, whose result nobody takes, and a
-value that is reported with its graph in the same call as a detached loss. In MLX, where nothing is computed before it is asked for: sums, averages, lists and states that
-take in something new with each step of a loop that never evaluates them.
+step does (megabytes). Also what was overlooked: `x.detach()` as a statement of its own, whose result nobody takes, and
+a value that is reported with its graph in the same call as a detached loss. In MLX, where nothing is computed before
+it is asked for: sums, averages, lists and states that take in something new with each step of a loop that never
+evaluates them.
 
 Why it costs
 ------------
@@ -83,7 +84,7 @@ from memlint.conditions import (
 )
 from memlint.facts import FileFacts
 from memlint.facts import values as v
-from memlint.facts.defects import KeptGraph, Unevaluated
+from memlint.facts.defects import DetachedForNobody, KeptGraph, Unevaluated
 from memlint.facts.kept import HandedOver, Kept, handed_over, is_tensor, kept
 from memlint.facts.lazy import Piled, piled
 from memlint.facts.logged import Logged, logged
@@ -172,11 +173,13 @@ def _handed(facts: FileFacts, handed: HandedOver) -> Proposal:
 
 def _dropped(facts: FileFacts, lost: Dropped) -> Proposal:
     source = facts.text(lost.source)
-    graph = () if lost.sure else (Open(f"whether `{source}` carries a graph"),)
+    hooked = lost.scope.name in facts.names.hooked
+    asked = "whether the module with this hook runs with gradients on" if hooked else f"whether `{source}` has a graph"
+    graph = () if lost.sure and not hooked else (Open(asked),)
     return Proposal(
         message=f"`{facts.text(lost.node)}` is a statement of its own: its result is lost, `{source}` keeps its graph",
         place=facts.place(lost.node),
-        fact=None,
+        fact=DetachedForNobody(facts.span(lost.node), source, lost.trained),
         conditions=(SomeCallerWithGrad((facts.names.module, lost.scope.qualname)), *graph),
         severity=Severity.WARNING,
     )

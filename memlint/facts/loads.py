@@ -132,7 +132,8 @@ def _handed_on(found: list[Usage], named: bool) -> Usage | None:
     restored = next((use for use in plain if use.how == "passed" and use.name in _RESTORERS), None)
     if restored is not None or not named or len(plain) != 1:
         return restored
-    return plain[0] if plain[0].how == "returned" else None
+    whole = plain[0].how == "returned" and isinstance(plain[0].node.value, (n.Call, n.Name, n.Choice))
+    return plain[0] if whole else None
 
 
 def _said_to_hold_tensors(facts: FileFacts, uses: Uses, node: n.Call) -> n.Expr | None:

@@ -21,12 +21,16 @@ _READING = frozenset({
 
 @dataclass(slots=True, eq=False)
 class Dropped:
-    """`x.detach()` as a statement of its own: what it gives back is lost, `x` stays as it is. source: `x`."""
+    """`x.detach()` as a statement of its own: what it gives back is lost, `x` stays as it is. source: `x`.
+
+    sure: it is known to have a graph. trained: a backward pass starts from it further down.
+    """
 
     scope: Scope
     node: n.Call
     source: n.Expr
     sure: bool
+    trained: bool
 
 
 @dataclass(slots=True, eq=False)
@@ -53,7 +57,9 @@ def dropped(facts: FileFacts) -> Iterator[Dropped]:
             mode = next((site.mode for site in scope.events.calls if site.node is call), "")
             if mode != OFF and (text := n.dotted(source)) and _goes_on(scope, stmt, text):
                 value = scope.env.get(text)
-                yield Dropped(scope, call, source, value is not None and v.attached(value))
+                line = facts.place(call).line
+                trained = any(text in b.names and facts.place(b.node).line > line for b in scope.events.backwards)
+                yield Dropped(scope, call, source, value is not None and v.attached(value), trained)
 
 
 def _detached_from(call: n.Call) -> n.Expr | None:
@@ -88,7 +94,9 @@ def reported(facts: FileFacts) -> Iterator[Reported]:
                 continue
             given = [*zip(site.node.args, site.args, strict=False), *_keywords(site)]
             sibling = next((node for node, _ in given if _cut(scope, node, backwards)), None)
-            for node, value in given if sibling is not None else ():
+            if sibling is None:
+                continue
+            for node, value in given:
                 if node is not sibling and _has_run(scope, node, value, backwards):
                     yield Reported(scope, site, node, value.kind != v.TENSOR, sibling)
 

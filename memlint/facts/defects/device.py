@@ -94,6 +94,18 @@ class RetriedInHandler:
 
 
 @dataclass(frozen=True, slots=True)
+class DetachedForNobody:
+    """`x.detach()` as a statement: its result is lost.
+
+    value: span of the whole expression. source: what it is to be bound to. trained: a later backward pass needs that.
+    """
+
+    value: Span
+    source: str
+    trained: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Unevaluated:
     """MLX arrays that pile up uncomputed in a loop.
 

@@ -6,7 +6,6 @@ the name of their class, which must be one of `memlint.facts.defects` or `memlin
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from typing import Any
 
@@ -36,6 +35,11 @@ class _Proposal(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
 class _Result(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     summary: Summary
     proposals: tuple[_Proposal, ...]
+
+
+class _Known(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    summary: Summary
+    proposals: msgspec.Raw
 
 
 _Places = dict[tuple[int, str, int], Place]
@@ -77,6 +81,12 @@ def decode(data: bytes) -> FileResult | None:
     )
 
 
+def decode_summary(data: bytes) -> FileResult | None:
+    """The same without its proposals, which stay unread."""
+    read: _Known | None = _decode(_Known | None, data)
+    return None if read is None else FileResult(read.summary, ())
+
+
 def encode_places(places: _Places) -> bytes:
     """The bytes of the places of a file's events. Raises Unfit."""
     return _encode(list(places.items()))
@@ -91,7 +101,7 @@ def decode_places(data: bytes) -> _Places:
 def classes() -> dict[str, type]:
     """The classes that facts and conditions may be of, by name."""
     chosen = [getattr(conditions, name) for name in conditions.__all__]
-    chosen += [cls for cls in vars(defects).values() if isinstance(cls, type) and dataclasses.is_dataclass(cls)]
+    chosen += [cls for cls in vars(defects).values() if isinstance(cls, type) and issubclass(cls, msgspec.Struct)]
     return {cls.__name__: cls for cls in chosen}
 
 

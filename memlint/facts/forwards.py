@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from memlint.facts import FileFacts, Scope, frameworks
 from memlint.facts import knowledge as k
@@ -19,8 +20,7 @@ _TO_HOST = frozenset({".argmax()", "argmax()", ".item()", ".tolist()", ".numpy()
 _KEEPS = frozenset({"returned", "yielded", "stored"})
 
 
-@dataclass(slots=True, eq=False)
-class Wasted:
+class Wasted(Struct, eq=False):
     """A forward pass (the first of a region) that builds a graph for nothing.
 
     block: the statement to wrap where the whole function cannot be decorated (None: decorate).
@@ -260,7 +260,9 @@ def _only_detached(forward: Forward) -> bool:
 
 
 def _of_a_part(facts: FileFacts, scope: Scope, forward: Forward) -> bool:
-    """`self.teacher(x)` in a class whose constructor was given the teacher: what has a graph came from a network."""
+    """`self.teacher(x)` in a module whose constructor was given the teacher: what has a graph came from a network."""
+    if not forward.question.endswith("runs the network"):
+        return False  # the class is no module: it may call any function of its own
     first, _, attribute = n.dotted(forward.node.func).partition(".")
     owner = scope.owner
     if forward.through or forward.indirect or owner is None or first != scope.self_name or not attribute:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import knowledge as k
@@ -19,8 +20,7 @@ _READING = frozenset({
 })  # fmt: skip
 
 
-@dataclass(slots=True, eq=False)
-class Dropped:
+class Dropped(Struct, eq=False):
     """`x.detach()` as a statement of its own: what it gives back is lost, `x` stays as it is. source: `x`.
 
     sure: it is known to have a graph. trained: a backward pass starts from it further down.
@@ -33,8 +33,7 @@ class Dropped:
     trained: bool
 
 
-@dataclass(slots=True, eq=False)
-class Reported:
+class Reported(Struct, eq=False):
     """A value whose backward pass has run is handed over beside one that was detached for it. sibling: that one."""
 
     scope: Scope

@@ -54,6 +54,8 @@ def find(paths: Sequence[str], resolver: Resolver, *, force_exclude: bool = Fals
         elif os.path.isdir(path):
             for file, real, settings in sorted(_walk(path, resolver, found), key=lambda item: item[0]):
                 take(file, real, settings)
+        elif not os.path.isfile(path):  # a pipe would wait for its writer, and a device may never end
+            found.problems.append((display_path(path), "is not a regular file"))
         else:
             take(path, os.path.realpath(path), resolver.settings(os.path.dirname(path)))
     return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 from memlint import codec
 from memlint.cache import Cache, Keys
@@ -13,7 +12,7 @@ from memlint.facts import FileFacts
 from memlint.facts.scopes import module_name
 from memlint.proposals import FileError, Question
 from memlint.rule import Place, Spot
-from memlint.source import Source, Unreadable
+from memlint.source import Source, Unreadable, content
 from memlint.workers import Done, Task
 
 
@@ -83,7 +82,7 @@ class Known:
 
     def content(self, path: str) -> bytes:
         """The bytes of a file. Raises OSError."""
-        return self._overlay[path] if path in self._overlay else Path(path).read_bytes()
+        return self._overlay[path] if path in self._overlay else content(path)
 
     def _size(self, path: str) -> int:
         try:

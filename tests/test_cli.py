@@ -251,11 +251,11 @@ def test_files_that_cannot_be_read_are_one_line_each(run: Run, write: Write) -> 
 
 
 def test_a_file_without_permission(run: Run, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path) -> bytes:
+    def refuse(path: str) -> bytes:
         raise PermissionError(13, "Permission denied")
 
     write("a.py", CLEAN)
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr("memlint.known.content", refuse)
     result = run("check")
     assert result.status == 1
     assert result.err.startswith("memlint: error: a.py: can't be read: Permission denied\n")

@@ -25,7 +25,7 @@ ORDER = [
     {"memlint"},  # the version, and where the package lies
     {"memlint.runtime", "memlint.rule", "memlint.fixer"},  # the helpers, and the words that all others speak
     {"memlint.positions"},
-    {"memlint.magics"},
+    {"memlint.magics", "memlint.nesting"},
     {"memlint.notebook"},
     {"memlint.source", "memlint.suppress", "memlint.page", "memlint.statements"},
     {"memlint.facts"},

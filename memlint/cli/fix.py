@@ -63,7 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         if not arguments.quiet:
             screen.show(f"fixed  {concise.headline(finding, screen.paint)}\n" for finding in outcome.fixed)
-        screen.show(_left(left, outcome, Fixes(rest.texts, settings, rest.notebooks), screen.paint))
+        unwritten = {error.path for error in written}
+        screen.show(_left(left, outcome, Fixes(rest.texts, settings, rest.notebooks), unwritten, screen.paint))
     for error in errors:
         screen.remark(summary.error_line(error, screen.paint_remarks))
     if not arguments.quiet:
@@ -88,7 +89,9 @@ def _take_back(outcome: RepairReport, unwritten: set[str]) -> None:
     outcome.fixed = [finding for finding in outcome.fixed if finding.place.path not in unwritten]
 
 
-def _left(left: Sequence[Finding], outcome: RepairReport, fixes: Fixes, paint: Painter) -> Iterator[str]:
+def _left(
+    left: Sequence[Finding], outcome: RepairReport, fixes: Fixes, unwritten: set[str], paint: Painter
+) -> Iterator[str]:
     refused = {(finding.rule, finding.place): reason for finding, reason in outcome.refused}
     for finding in left:
         yield f"left   {concise.headline(finding, paint)}\n"
@@ -96,7 +99,9 @@ def _left(left: Sequence[Finding], outcome: RepairReport, fixes: Fixes, paint: P
         if reason is None:
             cure, reason = fixes.of(finding)
             if cure is not None:
-                reason = _WITHHELD[cure.safety.value]
+                reason = (
+                    "its fix could not be written" if finding.place.path in unwritten else _WITHHELD[cure.safety.value]
+                )
         yield f"       {reason or 'this rule has no fix'}\n"
 
 

@@ -139,6 +139,11 @@ def loop(path: Path) -> None:
     (path.parent / "other.py").symlink_to(path.name)
 
 
+def become_a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
 def locked(path: Path) -> None:
     path.write_bytes(PLAIN)
     path.chmod(0)
@@ -236,9 +241,7 @@ ODD = {
     "a named link to nothing": told(lambda path: path.symlink_to("nothing.py"), NO_FILE, named=True),
     "a named link to itself": told(loop, NO_FILE, named=True),
     "vanishes": told(PLAIN, "can't be read: No such file or directory", meanwhile=Path.unlink),
-    "becomes a folder": told(
-        PLAIN, "can't be read: Is a directory", meanwhile=lambda path: (path.unlink(), path.mkdir())[0]
-    ),
+    "becomes a folder": told(PLAIN, "can't be read: Is a directory", meanwhile=become_a_folder),
 }
 if sys.platform != "win32":
     ODD |= {
@@ -417,7 +420,9 @@ def test_a_patch_can_not_upset_a_terminal(
 
 
 def test_the_lines_of_decorators_are_the_compilers(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code = "from functools import lru_cache\n{}\nclass A:\n    @lru_cache(None)\n    def f(self, x):\n        return x\n"
+    code = (
+        "from functools import lru_cache\n{}\nclass A:\n    @lru_cache(None)\n    def f(self, x):\n        return x\n"
+    )
     said = []
     for name, text in {
         "a.py": "import torch",

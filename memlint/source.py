@@ -30,12 +30,6 @@ class Unreadable(Exception):
         self.message, self.line, self.column = message, line, column
 
 
-def content(path: str) -> bytes:
-    """The bytes of a file, of one that is too large only so many that this can be told. Raises OSError."""
-    with open(path, "rb") as stream:
-        return stream.read(MAX_BYTES + 1)
-
-
 def decode(data: bytes) -> tuple[str, str, bool]:
     """The text of a Python file, its encoding, and whether it starts with a byte order mark (not part of the text)."""
     if len(data) > MAX_BYTES:

@@ -191,7 +191,7 @@ CLOTHES = [_renamed, _within, _between, _between, _parenthesised, _tabs, _double
 def notebook(random: Random) -> bytes:
     """A notebook of a program's pieces, with accidents in its JSON or in its cells."""
     text = mutant(random).decode("utf-8", "replace") if random.random() < 0.3 else random.choice(programs()).decode()
-    cells = []
+    cells: list[dict[str, object]] = []
     for part in re.split(r"\n\n\n(?=\S)", text):
         source = random.choice(("", "", "", "%time ", "%%time\n", "!ls\n", "?x\n", "%%bash\n")) + part
         value = source if random.random() < 0.3 else source.splitlines(keepends=True)

@@ -7,6 +7,7 @@ import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from memlint import notebook, registry, suppress
 from memlint.cache import Cache
@@ -20,6 +21,9 @@ from memlint.source import Unreadable, opened
 from memlint.source import read as text_of
 from memlint.taught import BOUNDED, Unknown
 from memlint.workers import Asked, Done, answers
+
+if TYPE_CHECKING:
+    from memlint.cluster import Cluster
 
 __all__ = ["FileError", "FileResult", "Report", "check", "judge", "propose"]
 
@@ -48,18 +52,19 @@ def check(
     progress: Callable[[int, int], None] | None = None,
     cache: Cache | None = None,
     jobs: int = 1,
+    cluster: Cluster | None = None,
 ) -> Report:
     """Check files together, as one project.
 
     files: display paths with their settings. overlay: contents that replace the disk's, by display path.
     progress: called with (files done, files in all). cache: where answers are kept from run to run.
-    jobs: how many processes may work at once.
+    jobs: how many processes may work at once. cluster: does it in their stead.
     """
     # The trees are freed by reference counting; the collector would only walk them, and all summaries, again and again.
     gc_was_on = gc.isenabled()
     gc.disable()
     try:
-        return _check(files, overlay or {}, progress or _silent, cache, jobs)
+        return _check(files, overlay or {}, progress or _silent, cache, jobs, cluster)
     finally:
         if gc_was_on:
             gc.enable()
@@ -75,6 +80,7 @@ def _check(
     progress: Callable[[int, int], None],
     cache: Cache | None,
     jobs: int,
+    cluster: Cluster | None,
 ) -> Report:
     packages = _packages([path for path, _ in files])
     known = Known(cache, packages, overlay)
@@ -94,7 +100,9 @@ def _check(
             tasks.append(seen)
     if cache is not None and any(task.path not in overlay for task in tasks):
         cache.prepare()
-    for done in answers(tasks, known.read, Asked(packages, cache), jobs):
+    asking = Asked(packages, cache)
+    given = answers(tasks, known.read, asking, jobs) if cluster is None else cluster.answers(tasks, known.read, asking)
+    for done in given:
         take(done)
     if cache is not None and tasks:
         cache.trim()

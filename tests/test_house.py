@@ -40,6 +40,7 @@ ORDER = [
     {"memlint.proposals", "memlint.cache"},
     {"memlint.codec"},
     {"memlint.workers"},
+    {"memlint.cluster", "memlint.shards"},
     {"memlint.known"},
     {"memlint.discover", "memlint.engine"},
     {"memlint.disk"},

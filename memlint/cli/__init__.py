@@ -197,6 +197,11 @@ def _speed() -> argparse.ArgumentParser:
         metavar="N",
         help="check in up to N processes at once (default: one per core)",
     )
+    group.add_argument(
+        "--executor",
+        metavar="dask:ADDRESS",
+        help="check on the workers of a Dask cluster: its scheduler's address, or the JSON file that it writes",
+    )
     group.add_argument("--no-cache", action="store_true", help="neither read nor write the cache")
     return group
 

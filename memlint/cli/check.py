@@ -39,8 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
     from memlint import engine  # here, so that a slip on the command line is answered without it
 
     cache, jobs = inputs.cache_in_use(arguments), inputs.jobs(arguments)
-    with Progress(shown=not arguments.quiet) as progress:
-        report = engine.check(files, overlay=overlay, progress=progress, cache=cache, jobs=jobs)
+    with inputs.cluster(arguments) as cluster, Progress(shown=not arguments.quiet) as progress:
+        report = engine.check(files, overlay=overlay, progress=progress, cache=cache, jobs=jobs, cluster=cluster)
     narrowing.apply(report)
     errors = [*unusable, *report.errors]
     settings = dict(files)

@@ -41,10 +41,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     seen: list[Report] = []
     cache, jobs = inputs.cache_in_use(arguments), inputs.jobs(arguments)
-    with Progress(shown=not arguments.quiet) as progress:
+    with inputs.cluster(arguments) as cluster, Progress(shown=not arguments.quiet) as progress:
 
         def check(*of: Any, **more: Any) -> Report:
-            seen.append(engine.check(*of, progress=progress, cache=cache, jobs=jobs, **more))
+            seen.append(engine.check(*of, progress=progress, cache=cache, jobs=jobs, cluster=cluster, **more))
             return seen[-1]
 
         outcome = repair.repair(files, rules=rules, unsafe=arguments.unsafe_fixes, check=check)

@@ -166,15 +166,19 @@ def versions() -> str:
     return repr((__version__, source.hexdigest(), python, metadata.version("libcst"), metadata.version("msgspec")))
 
 
-def default_folder(start: str) -> Path:
-    """The cache of the project that a folder is in: beside the nearest `pyproject.toml` or `.git`, else right there."""
-    start = os.path.abspath(start)
-    folder = start
+def project_folder(start: str) -> str | None:
+    """The nearest folder from here upwards that holds a `pyproject.toml` or `.git`; None where none does."""
+    folder = os.path.abspath(start)
     while not any(os.path.exists(os.path.join(folder, name)) for name in ("pyproject.toml", ".git")):
         if os.path.dirname(folder) == folder:
-            return Path(start, FOLDER)
+            return None
         folder = os.path.dirname(folder)
-    return Path(folder, FOLDER)
+    return folder
+
+
+def default_folder(start: str) -> Path:
+    """The cache of the project that a folder is in, else of that folder."""
+    return Path(project_folder(start) or os.path.abspath(start), FOLDER)
 
 
 def _seal(key: str, packed: bytes) -> bytes:

@@ -37,7 +37,11 @@ COMMAND_LINE = "command line"
 
 _TAUGHT = (STEP, GRAD_OFF, BOUNDED)
 _RULE_LISTS = ("select", "extend-select", "ignore", "fixable", "unfixable")
-KEYS = (*_RULE_LISTS, "per-file-ignores", "exclude", "strict", "baseline", "runtime", *_TAUGHT, "limits", "rules")
+KEYS = (
+    *_RULE_LISTS, "per-file-ignores", "exclude", "link", "strict", "baseline", "runtime", *_TAUGHT, "limits", "rules",
+)  # fmt: skip
+PROJECT, PATHS = LINKS = ("project", "paths")
+"""With what files are linked: with all of their project, or with what was named beside them."""
 LIMITS_RULE = "hold-config-limits"
 """The rule that is on by default where limits are declared: without any it has nothing to say."""
 
@@ -106,6 +110,7 @@ class Settings:
     fixable, unfixable: whose fixes may be shown and made.
     per_file_ignores: (folder that the pattern starts from, pattern, rule names).
     exclude: (folder that the patterns start from, patterns); what is excluded by default is not listed.
+    link: what is known beside the files that are asked for, one of LINKS.
     baseline: the path of the file that lists known findings, "" for none.
     taught: functions and containers that the user has listed by name.
     limits: what the user declares of settings of the program.
@@ -120,6 +125,7 @@ class Settings:
     unfixable: tuple[str, ...] = ()
     per_file_ignores: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
     exclude: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    link: str = PROJECT
     strict: bool = False
     baseline: str = ""
     runtime: str = "import"
@@ -220,6 +226,7 @@ class Resolver:
 
     def __init__(self, overrides: Overrides | None = None, *, isolated: bool = False, file: str | None = None) -> None:
         self._overrides = overrides or Overrides()
+        self.isolated = isolated
         self._search = not isolated and file is None
         self._fixed: Layer = {}
         if file is not None and not isolated:
@@ -314,6 +321,10 @@ def _checked(table: Any, shown: str, folder: str) -> Iterator[tuple[Key, Any]]:
         elif key == "limits":
             for name, text in _table(value, f'{here} "{key}"').items():
                 yield (key, name), check_limit(name, text, f'{shown}: [tool.memlint.limits] "{name}"')
+        elif key == "link":
+            if value not in LINKS:
+                raise ConfigError(f'{here} "link" must be "project" or "paths", not {_shown(value)}')
+            yield (key,), value
         elif key == "strict":
             if not isinstance(value, bool):
                 raise ConfigError(f'{here} "strict" must be true or false, not {_shown(value)}')
@@ -429,6 +440,7 @@ def _settings(layer: Layer, overrides: Overrides) -> Settings:
         unfixable=get("unfixable", ()),
         per_file_ignores=tuple(ignores),
         exclude=tuple(exclude),
+        link=get("link", PROJECT),
         strict=overrides.strict if overrides.strict is not None else get("strict", False),
         baseline=overrides.baseline if overrides.baseline is not None else get("baseline", ""),
         runtime=overrides.runtime if overrides.runtime is not None else get("runtime", "import"),

@@ -21,16 +21,19 @@ class Known:
     """Reads files, and finds the cached answers for them by their content.
 
     packages: see `memlint.engine`. overlay: contents that replace the disk's; what is said of them is not cached.
+    places: where files lie whose path is not from the current folder.
     """
 
-    def __init__(self, cache: Cache | None, packages: frozenset[str], overlay: Mapping[str, bytes]) -> None:
-        self._cache, self._packages, self._overlay = cache, packages, overlay
+    def __init__(
+        self, cache: Cache | None, packages: frozenset[str], overlay: Mapping[str, bytes], places: Mapping[str, str]
+    ) -> None:
+        self._cache, self._packages, self._overlay, self._at = cache, packages, overlay, places
         self._keys = Keys()
 
-    def look_up(self, number: int, path: str, question: Question) -> Done | Task:
-        """What is known of a file, or the task to find it out."""
+    def look_up(self, number: int, path: str, question: Question, *, whole: bool) -> Done | Task:
+        """What is known of a file, or the task to find it out. whole: with its proposals."""
         if self._cache is None:
-            return Task(number, path, self._size(path), question)
+            return Task(number, path, self.size(path), question)
         task = Task(number, path, 0, question)
         found = self.read(task)
         if isinstance(found, FileError):
@@ -39,7 +42,7 @@ class Known:
         packed = self._cache.get(self._key("answer", path, question, data))
         try:
             if packed is not None:
-                return Done(task, data, codec.decode(packed))
+                return Done(task, data, codec.decode(packed) if whole else codec.decode_summary(packed))
         except codec.Unfit:
             pass  # asked again, and written anew
         return Task(number, path, len(data), question)
@@ -52,6 +55,11 @@ class Known:
             return FileError(task.path, None, None, f"can't be read: {error.strerror or error}")
         stored = self._cache is not None and task.path not in self._overlay
         return data, self._key("answer", task.path, task.question, data) if stored else ""
+
+    def key(self, path: str, question: Question) -> str:
+        """What the answer of a file is cached under: "" where it can't be read."""
+        found = self.read(Task(0, path, 0, question))
+        return "" if isinstance(found, FileError) else found[1]
 
     def places(self, path: str, spots: Iterable[Spot]) -> dict[Spot, Place]:
         """Where events of a file stand. It is read once more, unless the places were asked for in an earlier run."""
@@ -83,11 +91,12 @@ class Known:
 
     def content(self, path: str) -> bytes:
         """The bytes of a file. Raises OSError."""
-        return self._overlay[path] if path in self._overlay else Path(path).read_bytes()
+        return self._overlay[path] if path in self._overlay else Path(self._at.get(path, path)).read_bytes()
 
-    def _size(self, path: str) -> int:
+    def size(self, path: str) -> int:
+        """The bytes of a file; 0 where it can't be read."""
         try:
-            return len(self._overlay[path]) if path in self._overlay else os.stat(path).st_size
+            return len(self._overlay[path]) if path in self._overlay else os.stat(self._at.get(path, path)).st_size
         except OSError:
             return 0  # reading it will say why
 

@@ -33,18 +33,21 @@ def run(arguments: argparse.Namespace) -> int:
     resolver = inputs.resolver(arguments)
     named = frozenset(check_names(arguments.rule, "--rule:"))
     rules = named if named and ALL not in named else None
-    files, unusable = inputs.files(arguments, resolver)
+    given = inputs.files(arguments, resolver)
+    files, unusable = given.files, given.unusable
     settings = dict(files)
     narrowing = Narrowing(files)
 
     from memlint import engine, repair  # here, so that a slip on the command line is answered without them
 
     seen: list[Report] = []
-    cache, jobs = inputs.cache_in_use(arguments), inputs.jobs(arguments)
-    with inputs.cluster(arguments) as cluster, Progress(shown=not arguments.quiet) as progress:
+    cache, jobs = inputs.cache_in_use(arguments, given), inputs.jobs(arguments)
+    shown = Progress(shown=not arguments.quiet, known=len(given.around.known))
+    with inputs.cluster(arguments) as cluster, shown as progress:
 
         def check(*of: Any, **more: Any) -> Report:
-            seen.append(engine.check(*of, progress=progress, cache=cache, jobs=jobs, cluster=cluster, **more))
+            more |= {"together": given.around.together, "cache": cache, "jobs": jobs, "cluster": cluster}
+            seen.append(engine.check(*of, progress=progress, **more))
             return seen[-1]
 
         outcome = repair.repair(files, rules=rules, unsafe=arguments.unsafe_fixes, check=check)
@@ -68,7 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
         screen.remark(summary.error_line(error, screen.paint_remarks))
     if not arguments.quiet:
         inputs.warn_of_cache(cache)
-        inputs.warn_of_names(rest.unknown_names, arguments.paths)
+        inputs.warn_of_limits(given)
+        inputs.warn_of_names(rest.unknown_names, arguments.paths, given)
         if files or unusable:
             screen.remark(_last_line(outcome, left, len(errors), rest.checked, dry=arguments.diff))
         else:

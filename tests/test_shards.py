@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from memlint import cli, shards
+from memlint.config import ConfigError
 from tests.test_cache import LOOP, TRAINER
 
 Run = tuple[int, str]
@@ -110,7 +111,7 @@ def test_a_flipped_byte_anywhere_is_noticed(project: Path, data: st.DataObject) 
     whole = bytearray(Path(name).read_bytes())
     whole[data.draw(st.integers(0, len(whole) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     Path("flipped.shard").write_bytes(whole)
-    with pytest.raises(shards.ConfigError, match=re.escape("flipped.shard: damaged, or no shard of memlint")):
+    with pytest.raises(ConfigError, match=re.escape("flipped.shard: damaged, or no shard of memlint")):
         shards.read(["flipped.shard"])
 
 

@@ -30,9 +30,7 @@ from memlint.discover import EXCLUDED
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECK = [sys.executable, "-m", "memlint", "check", "--isolated", "--exit-zero", "--quiet", "--cache-dir"]
-HEAD = (
-    "| lines | files | MB | functions | run | CPU s | elapsed s | peak MB | findings | cache MB | ms per 1k lines |"
-)
+HEAD = "| lines | files | MB | functions | run | CPU s | elapsed s | peak MB | findings | cache MB | ms per 1k lines |"
 
 
 @dataclass(slots=True)

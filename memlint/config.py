@@ -14,10 +14,11 @@ import re
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from memlint import registry, suppress
+from msgspec import Struct, field
+
+from memlint import record, registry, suppress
 from memlint.facts.demands import Demand, demand
 from memlint.rule import Rule
 from memlint.taught import BOUNDED, GRAD_OFF, STEP, Taught, is_name
@@ -63,8 +64,7 @@ class ConfigError(Exception):
     """A setting that can't be used: one line for the user."""
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(Struct, frozen=True):
     """Which rules to take. `select` None: what was on before, at first the rules that are on by default."""
 
     select: tuple[str, ...] | None = None
@@ -92,8 +92,7 @@ def _outweighed(rule: str, wanted: tuple[str, ...], unwanted: tuple[str, ...]) -
     return drop > 0 and drop >= _weight(rule, wanted)
 
 
-@dataclass(frozen=True, slots=True)
-class Overrides:
+class Overrides(Struct, frozen=True):
     """What the command line says; None and empty say nothing."""
 
     selection: Selection = Selection()
@@ -103,8 +102,7 @@ class Overrides:
     runtime: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """The settings for the files of one directory.
 
     fixable, unfixable: whose fixes may be shown and made.
@@ -230,7 +228,7 @@ class Resolver:
         self._search = not isolated and file is None
         self._fixed: Layer = {}
         if file is not None and not isolated:
-            if not os.path.isfile(file):
+            if not record.is_file(file):
                 raise ConfigError(f"{display_path(file)}: no such file")
             layer = read(file, os.getcwd())
             if layer is None:
@@ -250,7 +248,7 @@ class Resolver:
     def _layer(self, folder: str) -> Layer:
         if folder not in self._layers:
             parent = os.path.dirname(folder)
-            is_root = parent == folder or os.path.exists(os.path.join(folder, ".git"))
+            is_root = parent == folder or record.exists(os.path.join(folder, ".git"))
             above = self._fixed if is_root else self._layer(parent)
             own = read(os.path.join(folder, FILE_NAME), folder)
             self._layers[folder] = {**above, **own} if own else above
@@ -264,8 +262,7 @@ def read(path: str, folder: str) -> Layer | None:
     """
     shown = display_path(path)
     try:
-        with open(path, "rb") as stream:
-            data = stream.read()
+        data = record.read(path)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
     except OSError as error:
@@ -337,10 +334,27 @@ def _checked(table: Any, shown: str, folder: str) -> Iterator[tuple[Key, Any]]:
             runtime = check_runtime(value, f'{here} "runtime"')
             if runtime != "import":
                 # Like the patterns, the path starts from the folder of its file, not from where the command runs.
-                runtime = "vendor:" + display_path(os.path.join(folder, runtime.removeprefix("vendor:")))
+                target = os.path.join(folder, runtime.removeprefix("vendor:"))
+                if not _is_in_project(target, folder):
+                    raise ConfigError(f'{here} "runtime" leads out of the project: {_shown(value)}')
+                runtime = f"vendor:{display_path(target)}"
             yield (key,), runtime
         else:
             yield from _rule_options(_table(value, f'{here} "rules"'), shown)
+
+
+def _is_in_project(path: str, folder: str) -> bool:
+    """Whether a path lies in the repository of a folder, or, outside of any, below the folder, wherever links lead."""
+    top = record.real(folder)
+    above = top
+    while not record.exists(os.path.join(above, ".git")) and os.path.dirname(above) != above:
+        above = os.path.dirname(above)
+    if record.exists(os.path.join(above, ".git")):
+        top = above
+    try:
+        return record.real(path).startswith(os.path.join(top, ""))
+    except ValueError:  # a NUL, which is in no path
+        return False
 
 
 def _rule_options(table: Mapping[str, Any], shown: str) -> Iterator[tuple[Key, Any]]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from msgspec import Struct, field
+
+from memlint import record
 from memlint.config import ConfigError, Resolver, Settings, compiled, display_path
 
 if TYPE_CHECKING:
@@ -28,8 +31,7 @@ Walked = tuple[str, str, Settings]
 """A file below a folder: its path from there, its real path, its settings."""
 
 
-@dataclass(slots=True)
-class Found:
+class Found(Struct):
     """What lies below some paths.
 
     files: display path and settings of each file. problems: paths that can't be used, each with the reason.
@@ -61,16 +63,16 @@ def find(paths: Sequence[str], resolver: Resolver, *, force_exclude: bool = Fals
 
     for named in paths:
         path = os.path.normpath(named)
-        if not named or not os.path.exists(path):
+        if not named or not record.exists(path):
             found.problems.append((display_path(path) if named else '""', "no such file or directory"))
         elif force_exclude and is_excluded(path, resolver):
             continue
-        elif os.path.isdir(path):
+        elif record.is_folder(path):
             inside = found.walks[os.path.abspath(path)] = _sorted(_walk(path, resolver, found))
             for inner, real, settings in inside:
                 take(inner if path == os.curdir else os.path.join(path, inner), real, settings)
         else:
-            take(path, os.path.realpath(path), resolver.settings(os.path.dirname(path)))
+            take(path, record.real(path), resolver.settings(os.path.dirname(path)))
     return found
 
 
@@ -97,9 +99,9 @@ def is_excluded(path: str, resolver: Resolver) -> bool:
     while True:
         folder = os.path.dirname(path)
         excludes = [_patterns(base, lines) for base, lines in resolver.settings(folder).exclude]
-        if _excluded(path, os.path.isdir(path), excludes, []):
+        if _excluded(path, record.is_folder(path), excludes, []):
             return True
-        if folder in (path, os.getcwd()) or os.path.exists(os.path.join(folder, ".git")):
+        if folder in (path, os.getcwd()) or record.exists(os.path.join(folder, ".git")):
             return False
         path = folder
 
@@ -134,14 +136,13 @@ def _walk(root: str, resolver: Resolver, found: Found | None, most_entries: int 
     """
     entered = 0
     absolute = os.path.abspath(root)
-    real_root = os.path.realpath(root)
+    real_root = record.real(root)
     ignores = [patterns.without(absolute) for patterns in _ignores_above(absolute)]
     pending = [("", absolute, ignores)]
     while pending:
         inner, folder, ignores = pending.pop()
         try:
-            with os.scandir(folder) as scan:
-                entries = list(scan)
+            entries = record.scan(folder)
         except OSError as error:
             if found is not None:
                 shown = display_path(os.path.join(root, inner) if inner else root)
@@ -149,6 +150,7 @@ def _walk(root: str, resolver: Resolver, found: Found | None, most_entries: int 
             continue
         entered += len(entries)
         if most_entries is not None and entered > most_entries:
+            record.doubt()  # of what lies there, no more than the number matters
             raise TooMany
         names = {entry.name for entry in entries}
         if ".git" in names and folder != absolute:
@@ -165,7 +167,7 @@ def _walk(root: str, resolver: Resolver, found: Found | None, most_entries: int 
         for entry in entries:
             path = os.path.join(folder, entry.name)
             is_folder = entry.is_dir(follow_symlinks=False)
-            if not is_folder and not (entry.name.endswith(SUFFIXES) and os.path.isfile(path)):
+            if not is_folder and not (entry.name.endswith(SUFFIXES) and record.is_file(path)):
                 continue
             if _excluded(path, is_folder, excludes, ignores):
                 continue
@@ -173,7 +175,7 @@ def _walk(root: str, resolver: Resolver, found: Found | None, most_entries: int 
             if is_folder:
                 pending.append((child, path, ignores))
             else:
-                real = os.path.realpath(path) if entry.is_symlink() else real_root + path[len(absolute) :]
+                real = record.real(path) if entry.is_symlink() else real_root + path[len(absolute) :]
                 yield child, real, settings
 
 
@@ -195,7 +197,7 @@ def _excluded(path: str, is_folder: bool, excludes: list[_Patterns], ignores: li
 def _ignores_above(folder: str) -> list[_Patterns]:
     """The .gitignore files of the folders above, up to the root of the repository; none outside a repository."""
     above: list[_Patterns] = []
-    while not os.path.exists(os.path.join(folder, ".git")):
+    while not record.exists(os.path.join(folder, ".git")):
         parent = os.path.dirname(folder)
         if parent == folder:
             return []
@@ -206,11 +208,10 @@ def _ignores_above(folder: str) -> list[_Patterns]:
 
 def _ignore_file(folder: str) -> list[_Patterns]:
     try:
-        with open(os.path.join(folder, ".gitignore"), encoding="utf-8", errors="replace") as stream:
-            lines = stream.read().split("\n")
+        text = record.read(os.path.join(folder, ".gitignore")).decode("utf-8", errors="replace")
     except OSError:
         return []
-    return [_patterns(folder, lines)]
+    return [_patterns(folder, re.split("\r\n|\r|\n", text))]
 
 
 def _patterns(folder: str, lines: Sequence[str]) -> _Patterns:

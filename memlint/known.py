@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
-from memlint import codec
+from memlint import codec, record
 from memlint.cache import Cache, Keys
 from memlint.facts import FileFacts
 from memlint.facts.scopes import module_name
@@ -91,7 +90,7 @@ class Known:
 
     def content(self, path: str) -> bytes:
         """The bytes of a file. Raises OSError."""
-        return self._overlay[path] if path in self._overlay else Path(self._at.get(path, path)).read_bytes()
+        return self._overlay[path] if path in self._overlay else record.read(self._at.get(path, path))
 
     def size(self, path: str) -> int:
         """The bytes of a file; 0 where it can't be read."""

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
-import multiprocessing
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from memlint import codec
 from memlint.cache import Cache
 from memlint.proposals import FileError, FileResult, Question, answer
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ProcessPoolExecutor
+
+# What processes need is imported where they are started: a run of a few files does without them.
 
 _METHOD = "fork" if sys.platform == "linux" else "spawn"  # elsewhere a forked process may not use all of the system
 WORTH = 50_000 if _METHOD == "fork" else 250_000
@@ -24,8 +29,7 @@ WORTH = 50_000 if _METHOD == "fork" else 250_000
 Answer = FileResult | FileError | None
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(Struct, frozen=True):
     """A file to ask. number: which one of all that are checked. size: in bytes, as far as it is known."""
 
     number: int
@@ -34,16 +38,14 @@ class Task:
     question: Question
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """Where and with whom tasks are worked on. packages: see `memlint.engine`. cache: None for no cache."""
 
     packages: frozenset[str]
     cache: Cache | None
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(Struct, frozen=True):
     """A task with the bytes of its file and the answer."""
 
     task: Task
@@ -106,6 +108,17 @@ def _round(waiting: list[Task], read: Read, asked: Asked, jobs: int, ahead: int)
 
     ahead: how many more tasks than workers are handed out, so that no worker waits for its next one.
     """
+    with _own_modules_only():
+        return (yield from _worked_on(waiting, read, asked, jobs, ahead))
+
+
+def _worked_on(
+    waiting: list[Task], read: Read, asked: Asked, jobs: int, ahead: int
+) -> Generator[Done, None, list[Task]]:
+    import multiprocessing
+    from concurrent.futures import FIRST_COMPLETED, wait
+    from concurrent.futures.process import BrokenProcessPool
+
     others = set(multiprocessing.active_children())
     running: dict[Future[Answer | bytes], tuple[Task, bytes]] = {}
     crashed: list[Task] = []
@@ -145,8 +158,41 @@ def _round(waiting: list[Task], read: Read, asked: Asked, jobs: int, ahead: int)
     return crashed
 
 
+@contextlib.contextmanager
+def _own_modules_only() -> Iterator[None]:
+    """Keep Python's modules from being looked for in the current folder first, which may be the checked project's.
+
+    A process that is started anew would do so.
+    """
+    before = os.environ.get(_SAFE_PATH)
+    os.environ[_SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_SAFE_PATH]
+        else:
+            os.environ[_SAFE_PATH] = before
+
+
+_SAFE_PATH = "PYTHONSAFEPATH"
+
+
+def _may_start_anew() -> bool:
+    """Whether that works; else whether nothing in the current folder goes by the name of one of Python's modules."""
+    if sys.flags.isolated or sys.version_info >= (3, 11) and not sys.flags.ignore_environment:
+        return True
+    return not any(name.partition(".")[0] in sys.stdlib_module_names for name in os.listdir())
+
+
 def _pool(jobs: int, asked: Asked) -> ProcessPoolExecutor | None:
-    context = multiprocessing.get_context(_METHOD if threading.active_count() == 1 else "spawn")
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    method = _METHOD if threading.active_count() == 1 else "spawn"
+    if method == "spawn" and not _may_start_anew():
+        return None
+    context = multiprocessing.get_context(method)
     try:
         return ProcessPoolExecutor(jobs, context, _begin, (asked,))
     except (OSError, ImportError, NotImplementedError):
@@ -166,6 +212,8 @@ def _begin(asked: Asked) -> None:
 
 
 def _end_with_parent() -> None:
+    import multiprocessing
+
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

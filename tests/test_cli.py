@@ -16,10 +16,11 @@ from typing import Any
 
 import pytest
 
-from memlint import __version__, engine, registry, repair
+from memlint import __version__, engine, record, registry, repair
 from memlint.cli import main
 from memlint.cli.progress import Progress
 from memlint.engine import FileError
+from memlint.report.summary import plural
 from tests.support import ROOT
 
 LEAKY = """\
@@ -251,11 +252,15 @@ def test_files_that_cannot_be_read_are_one_line_each(run: Run, write: Write) -> 
 
 
 def test_a_file_without_permission(run: Run, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path) -> bytes:
-        raise PermissionError(13, "Permission denied")
+    read = record.read
+
+    def refuse(path: str) -> bytes:
+        if path == "a.py":
+            raise PermissionError(13, "Permission denied")
+        return read(path)
 
     write("a.py", CLEAN)
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(record, "read", refuse)
     result = run("check")
     assert result.status == 1
     assert result.err.startswith("memlint: error: a.py: can't be read: Permission denied\n")
@@ -522,6 +527,16 @@ def test_progress_shows_on_a_terminal_after_a_second(monkeypatch: pytest.MonkeyP
         assert stream.getvalue() == shown
 
 
+def test_progress_says_why_so_many_files_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, stream = iter(range(0, 100, 10)), _Terminal()
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(now)))
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("COLUMNS", "200")
+    with Progress(shown=True, known=1200) as progress:
+        progress(1, 1201)
+    assert f"checking, and reading the project around ({plural(1200, 'file')})" in stream.getvalue()
+
+
 @pytest.mark.parametrize(("shown", "stream"), [(True, io.StringIO()), (False, _Terminal())])
 def test_no_progress_on_a_pipe_or_when_quiet(monkeypatch: pytest.MonkeyPatch, shown: bool, stream: io.StringIO) -> None:
     monkeypatch.setattr(sys, "stderr", stream)
@@ -661,7 +676,7 @@ def test_fix_does_not_claim_what_was_not_written(
 ) -> None:
     path = "a.py" if runtime == "import" else "helpers.py"
     write("a.py", LEAKY)
-    monkeypatch.setattr(repair, "write", lambda report: [FileError(path, None, None, "not written: it is read-only")])
+    monkeypatch.setattr(repair, "write", lambda *_: [FileError(path, None, None, "not written: it is read-only")])
     result = run("fix", "--unsafe-fixes", "--runtime", runtime)
     assert result.status == 1
     assert "fixed" not in result.out

@@ -7,10 +7,11 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from memlint import discover
+from msgspec import Struct, field
+
+from memlint import discover, record
 from memlint.around import Around, Together, around
 from memlint.cli.screen import complain
 from memlint.config import (
@@ -60,8 +61,7 @@ def resolver(arguments: argparse.Namespace) -> Resolver:
     return Resolver(overrides, isolated=arguments.isolated, file=arguments.config)
 
 
-@dataclass(slots=True)
-class Given:
+class Given(Struct):
     """The files to report on, what they are to be judged with, the paths that can't be used, and standard input."""
 
     files: Files
@@ -93,7 +93,7 @@ def standard_input(arguments: argparse.Namespace, settings: Resolver) -> Given:
     if arguments.stdin_filename is None:
         whole = Around([Together([file], {path})])  # without a name it is nobody's neighbour
     else:
-        whole = around([path], discover.Found([file], taken={os.path.realpath(path): path}), settings)
+        whole = around([path], discover.Found([file], taken={record.real(path): path}), settings)
     return Given([file], whole, overlay={path: sys.stdin.buffer.read()})
 
 
@@ -139,6 +139,7 @@ def cluster(arguments: argparse.Namespace) -> Iterator[Cluster | None]:
 def warn_of_cache(cache: Cache | None) -> None:
     """Say that nothing could be cached."""
     if cache is not None and cache.problem is not None:
+        record.doubt()
         folder = display_path(str(cache.folder))
         complain(f"nothing is cached: {folder}: {cache.problem.strerror or cache.problem}", "warning")
 
@@ -150,7 +151,7 @@ def warn_of_nothing() -> None:
 
 def warn_of_names(unknown: Sequence[str], paths: Sequence[str], given: Given) -> None:
     """Say which names in the configuration mean nothing; not where only single files are known, which say little."""
-    if "" not in given.around.roots or all(os.path.isdir(path) for path in paths):
+    if "" not in given.around.roots or all(record.is_folder(path) for path in paths):
         for message in unknown:
             complain(message, "warning")
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from memlint.facts import FileFacts, Scope, frameworks
 from memlint.facts import knowledge as k
@@ -19,8 +20,7 @@ _TO_HOST = frozenset({".argmax()", "argmax()", ".item()", ".tolist()", ".numpy()
 _KEEPS = frozenset({"returned", "yielded", "stored"})
 
 
-@dataclass(slots=True, eq=False)
-class Wasted:
+class Wasted(Struct, eq=False):
     """A forward pass (the first of a region) that builds a graph for nothing.
 
     block: the statement to wrap where the whole function cannot be decorated (None: decorate).

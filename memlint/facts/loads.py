@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
@@ -32,8 +33,7 @@ _MOVES = frozenset({"to", "cuda", "cpu"})
 _DEVICES = re.compile(r"cuda|device|gpu|accelerat|\bmps\b|\bnpu\b|\bxpu\b", re.IGNORECASE)
 
 
-@dataclass(slots=True, eq=False)
-class Loaded:
+class Loaded(Struct, eq=False):
     """A `torch.load` that says nothing of devices. question: what keeps it from being proved.
 
     stays: a whole module that is used where it lands, so that loading it elsewhere would move it.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
+
+from msgspec import Struct, field
 
 from memlint.facts import frameworks
 from memlint.facts import knowledge as k
@@ -20,8 +21,7 @@ MODULE_BODY = "<module>"
 E = TypeVar("E", bound=n.Node)
 
 
-@dataclass(slots=True, eq=False)
-class Class_:
+class Class_(Struct, eq=False):
     """A class of the file. `attributes` joins what any method stores under `self.name`.
 
     given: the identity of the parameter that the constructor stores under a name; "" where others are stored as well.
@@ -117,8 +117,7 @@ class Class_:
         return True
 
 
-@dataclass(slots=True, eq=False)
-class Scope:
+class Scope(Struct, eq=False):
     """A function, or the module's body, with everything that its interpretation found.
 
     self_name, class_name: what its first parameter is called, in a method and in a class method.
@@ -187,8 +186,7 @@ class Scope:
             yield from inner.within()
 
 
-@dataclass(slots=True, eq=False)
-class Names:
+class Names(Struct, eq=False):
     """What the names at the top of a file mean, as dotted paths. hooked: functions that are forward hooks."""
 
     module: str

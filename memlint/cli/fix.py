@@ -54,10 +54,13 @@ def run(arguments: argparse.Namespace) -> int:
         guards.refuse_left_over()
     seen: list[Report] = []
     cache, jobs = inputs.cache_in_use(arguments, given), inputs.jobs(arguments)
-    quietly = functools.partial(engine.check, together=given.around.together, cache=cache, jobs=jobs)
     bar = functools.partial(guards.bar, roots.Roots(arguments.paths or [os.curdir]), tried=arguments.verify is not None)
     plan = functools.partial(repair.repair, files, rules=rules, unsafe=arguments.unsafe_fixes, bar=bar)
-    with Progress(shown=not arguments.quiet, known=len(given.around.known)) as progress:
+    shown = Progress(shown=not arguments.quiet, known=len(given.around.known))
+    with inputs.cluster(arguments) as cluster, shown as progress:
+        quietly = functools.partial(
+            engine.check, together=given.around.together, cache=cache, jobs=jobs, cluster=cluster
+        )
 
         def check(*of: Any, **more: Any) -> Report:
             seen.append(quietly(*of, progress=progress, **more))

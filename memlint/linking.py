@@ -16,6 +16,7 @@ from memlint.facts import knowledge as k
 from memlint.facts.events import Callee
 from memlint.facts.scopes import MODULE_BODY
 from memlint.facts.summary import Argument, Call, ClassSummary, FunctionId, FunctionSummary, Summary
+from memlint.rule import Spot
 
 NAME_CAP = 3
 """How many functions of one name may be meant by a call on an unknown object before it counts as unresolved."""
@@ -27,12 +28,21 @@ PASSING_CAP = 4
 """Through how many parameters in turn an object is followed back to where it was made."""
 
 
-class Caller(Struct, frozen=True):
-    """A call of a function. sure: the receiver's class or the path says so, not only the name."""
+class Caller(Struct, frozen=True, gc=False):
+    """A call of a function. sure: the receiver's class or the path says so, not only the name.
+
+    home: where the calling function stands.
+    """
 
     function: FunctionId
     call: Call
     sure: bool
+    home: Spot
+
+    @property
+    def spot(self) -> Spot:
+        """Where the call stands."""
+        return Spot(self.home.path, self.home.scope, "calls", self.call.index)
 
 
 class _Received(Struct, eq=False):
@@ -131,7 +141,7 @@ class Linked:
             self._connect(caller, call, *self.resolve(call, caller[0]))
 
     def _connect(self, function: FunctionId, call: Call, targets: list[FunctionId], sure: bool) -> None:
-        caller = Caller(function, call, sure)
+        caller = Caller(function, call, sure, self.functions[function].spot)
         called = self.callees[function]
         passed = [(name, a.holder.removesuffix("[]")) for name, a in _arguments(call) if a.holder]
         for target in targets:

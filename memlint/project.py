@@ -129,7 +129,7 @@ class Project(Linked):
                 if not (getattr(caller.call, loop) or steps) or not caller.sure or caller.function[1] == target[1]:
                     continue
                 if self.outlives(caller):
-                    found.setdefault(target, Reason(caller.call.spot, f"`{target[1]}` is called in a loop here"))
+                    found.setdefault(target, Reason(caller.spot, f"`{target[1]}` is called in a loop here"))
                     break
         todo = list(found)
         while todo:
@@ -138,7 +138,7 @@ class Project(Linked):
                 if not caller.sure or target in found:
                     continue
                 if not caller.call.made_here and last_name(target) not in MAKERS:  # else new in each run of the source
-                    found[target] = Reason(caller.call.spot, f"`{source[1]}`, which repeats, calls `{target[1]}`")
+                    found[target] = Reason(caller.spot, f"`{source[1]}`, which repeats, calls `{target[1]}`")
                     self._caller_of.setdefault(target, source)
                     todo.append(target)
         return found

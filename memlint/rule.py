@@ -40,7 +40,7 @@ class Place(Struct, frozen=True, order=True):
     cell: Cell | None = None
 
 
-class Spot(Struct, frozen=True):
+class Spot(Struct, frozen=True, array_like=True, gc=False):
     """An event of a file's facts whose place nobody has asked for yet: scope by number, list of events, index.
 
     Finding out where every call of a project stands would cost half as much as parsing it; few are ever shown.

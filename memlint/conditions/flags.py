@@ -47,7 +47,7 @@ class PassedFlags(Struct, frozen=True):
         if any(argument.kind != v.NUMBER for _, argument in passed):
             return REFUTED
         if passed:
-            return holds(Reason(passed[0][0].call.spot, f"a flag is passed for `{self.parameter}` here"))
+            return holds(Reason(passed[0][0].spot, f"a flag is passed for `{self.parameter}` here"))
         return unknown(
             f"whether callers pass Python bools for `{self.parameter}`",
             would_prove=f"annotate `{self.parameter}: bool`",

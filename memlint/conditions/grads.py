@@ -39,12 +39,12 @@ class SomeCallerWithGrad(Struct, frozen=True):
         if open_callers and len(open_callers) == len(with_grad):
             return unknown(
                 f"whether all that call `{open_callers[0].function[1]}` have gradients off",
-                Reason(open_callers[0].call.spot, f"`{own}` is called here"),
+                Reason(open_callers[0].spot, f"`{own}` is called here"),
                 would_prove=listed,
             )
         if with_grad:
             caller = with_grad[0]
-            reason = Reason(caller.call.spot, f"`{own}` is called here with gradients on")
+            reason = Reason(caller.spot, f"`{own}` is called here with gradients on")
             return holds(reason, silent_if=silent)
         if summary is not None and summary.owner and summary.name == "forward":
             return unknown("whether all that run this module have gradients off", would_prove=listed)
@@ -184,7 +184,7 @@ class SomeCallerPassesGraph(Struct, frozen=True):
         unsure = False
         for caller, argument in passed:
             if argument.attached and project.grad_on(caller.call) and caller.function not in project.under_no_grad:
-                reason = Reason(caller.call.spot, f"`{self.parameter}` carries a graph here")
+                reason = Reason(caller.spot, f"`{self.parameter}` carries a graph here")
                 return (
                     holds(reason)
                     if caller.sure

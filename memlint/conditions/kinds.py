@@ -22,7 +22,7 @@ class IsModule(Struct, frozen=True):
             if argument.kind == v.MODULE:
                 if argument.frozen:
                     return REFUTED
-                return holds(Reason(caller.call.spot, f"`{self.parameter}` is a module here"))
+                return holds(Reason(caller.spot, f"`{self.parameter}` is a module here"))
             if argument.kind in (v.FUNCTION, v.STRING, v.NUMBER, v.LIST, v.DICT):
                 return REFUTED
         proof = f"annotate `{self.parameter}: nn.Module`"
@@ -106,5 +106,5 @@ class GivenTensor(Struct, frozen=True):
         for parameter in self.parameters:
             for caller, argument in project.passed_to(self.function, parameter):
                 if caller.sure and argument.kind == v.TENSOR:
-                    return holds(Reason(caller.call.spot, f"`{parameter}` is a tensor here"))
+                    return holds(Reason(caller.spot, f"`{parameter}` is a tensor here"))
         return REFUTED

@@ -45,4 +45,4 @@ class OnlyLimited(Struct, frozen=True):
         for _, argument in passed:
             if argument.limits is None or not all(never(Limits(*argument.limits), *test) for test in self.tests):
                 return REFUTED
-        return holds(*(Reason(caller.call.spot, "passed on here") for caller, _ in passed[:1])) if passed else REFUTED
+        return holds(*(Reason(caller.spot, "passed on here") for caller, _ in passed[:1])) if passed else REFUTED

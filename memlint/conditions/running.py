@@ -36,7 +36,7 @@ class PerStep(Struct, frozen=True):
             return holds(*project.why(self.function, project.per_step))
         again = [c for c in project.callers.get(self.function, ()) if c.sure and c.call.again] if self.of_a_loop else []
         if again:
-            return holds(Reason(again[0].call.spot, f"`{self.function[1]}` is called in each pass of a loop here"))
+            return holds(Reason(again[0].spot, f"`{self.function[1]}` is called in each pass of a loop here"))
         if self.function in project.in_some_loop and self.any_loop:
             reasons = project.why(self.function, project.in_some_loop)
             return unknown("whether that loop runs for long", *reasons, would_prove=proof)
@@ -55,7 +55,7 @@ class TrainedInALoop(Struct, frozen=True):
         callers = [c for c in project.callers.get(self.function, ()) if c.sure and project.grad_on(c.call)]
         for caller in callers:
             if caller.call.repeats and project.functions[caller.function].trains:
-                return holds(Reason(caller.call.spot, f"`{self.function[1]}` is called in a training loop here"))
+                return holds(Reason(caller.spot, f"`{self.function[1]}` is called in a training loop here"))
         if self.function in project.per_step:
             return unknown("whether gradients are on, and how many steps follow each other without a reset")
         return REFUTED
@@ -78,7 +78,7 @@ class CalledEachStep(Struct, frozen=True):
                 if not caller.sure or caller.call.guarded:
                     continue
                 if trains:
-                    return holds(Reason(caller.call.spot, "called in a training loop here"))
+                    return holds(Reason(caller.spot, "called in a training loop here"))
                 quiet = not any(call.loops or call.repeats for call in project.functions[caller.function].calls)
                 if quiet and caller.function not in seen:
                     seen.add(caller.function)
@@ -118,7 +118,7 @@ class RunsInEveryStep(Struct, frozen=True):
                     continue
                 training = summary.steps or project.functions[caller.function].trains
                 if training and (caller.call.repeats or caller.call.items and summary.steps):
-                    reason = Reason(caller.call.spot, f"`{function[1]}` is called in every step of a loop here")
+                    reason = Reason(caller.spot, f"`{function[1]}` is called in every step of a loop here")
                     forward = False
                 if caller.function not in seen:
                     seen.add(caller.function)
@@ -146,7 +146,7 @@ class CalledPerItem(Struct, frozen=True):
                 if not caller.sure or caller.function in seen:
                     continue
                 if caller.call.repeats or caller.call.loops or caller.call.items:
-                    reason = Reason(caller.call.spot, "called in each pass of a loop here")
+                    reason = Reason(caller.spot, "called in each pass of a loop here")
                     return unknown("how many passes that loop makes", reason)
                 seen.add(caller.function)
                 todo.append(caller.function)
@@ -196,7 +196,7 @@ class EachTick(Struct, frozen=True):
                 said = f"`{summary.name}` runs in every step"
                 return holds(Reason(summary.spot, said), *way)
             for caller in project.callers.get(function, ()):
-                if not caller.sure or caller.function in seen or is_trial(caller.call.spot.path):
+                if not caller.sure or caller.function in seen or is_trial(caller.spot.path):
                     continue
                 if self.now_and_then and not project.outlives(caller):
                     continue
@@ -204,12 +204,10 @@ class EachTick(Struct, frozen=True):
                 if self.now_and_then:
                     how = how.removesuffix(ticking.GUARDED)
                 if how == ticking.TICK:
-                    return holds(
-                        Reason(caller.call.spot, f"`{summary.name}` is called in each pass of a loop here"), *way
-                    )
+                    return holds(Reason(caller.spot, f"`{summary.name}` is called in each pass of a loop here"), *way)
                 if how == ticking.ALWAYS and project.functions[caller.function].name not in MAKERS:
                     seen.add(caller.function)
-                    todo.append((caller.function, (Reason(caller.call.spot, f"which calls `{summary.name}`"), *way)))
+                    todo.append((caller.function, (Reason(caller.spot, f"which calls `{summary.name}`"), *way)))
         return REFUTED
 
     def _is_hook(self, project: Project, function: FunctionId) -> bool:

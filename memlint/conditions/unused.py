@@ -64,10 +64,10 @@ class NobodyPasses(Struct, frozen=True):
             return REFUTED
         sure = [caller for caller in callers if caller.sure]
         if self.private:
-            return holds(Reason(sure[0].call.spot, "called without it here")) if sure else REFUTED
+            return holds(Reason(sure[0].spot, "called without it here")) if sure else REFUTED
         return unknown(
             f"whether code outside of the checked files passes `{self.parameter}`",
-            *(Reason(caller.call.spot, "called without it here") for caller in sure[:1]),
+            *(Reason(caller.spot, "called without it here") for caller in sure[:1]),
             would_prove="check all files of the program together, and drop what none of them uses",
         )
 

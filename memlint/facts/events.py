@@ -175,7 +175,7 @@ class Entry(Struct, eq=False):
     mode: str
 
 
-class Callee(Struct, frozen=True):
+class Callee(Struct, frozen=True, array_like=True, gc=False):
     """All that a call says of the function that it means.
 
     name: the last part of what is called. path: the dotted path where known. receiver: the class of the object that it

@@ -26,7 +26,7 @@ FunctionId = tuple[str, str]
 """(module, qualified name)."""
 
 
-class Argument(Struct, frozen=True):
+class Argument(Struct, frozen=True, array_like=True, gc=False):
     """What is passed: its kind, the identity of the container or parameter that it is, whether it carries a graph.
 
     frozen: a module none of whose parameters needs gradients. of: the class of an object, with "[]" for a container of
@@ -42,14 +42,14 @@ class Argument(Struct, frozen=True):
     limits: tuple[Number | None, Number | None] | None = None
 
 
-class Call(Callee, frozen=True):
+class Call(Callee, frozen=True, array_like=True, gc=False):
     """A call as the project sees it.
 
     repeats: it stands in a step, data or endless loop of its function. loops: in a loop that may be one.
     items: in a loop over items none of which is what the call is made on.
     endless: in a loop that never ends. made_here: on an object that the calling function made itself.
     again: in a step, data or endless loop around which the object that it is made on was made.
-    guarded: a test may skip it.
+    index: which of its function's calls it is. guarded: a test may skip it.
     reached: in each pass of a loop that steps something, always when its function runs, or seldom.
     """
 
@@ -61,14 +61,14 @@ class Call(Callee, frozen=True):
     endless: bool
     made_here: bool
     again: bool
-    spot: Spot
+    index: int
     args: tuple[Argument, ...]
     keywords: tuple[tuple[str, Argument], ...]
     guarded: bool
     reached: str
 
 
-class Bound(Struct, frozen=True):
+class Bound(Struct, frozen=True, array_like=True, gc=False):
     """Something that trims a container. how "init": it makes it, in the constructor."""
 
     holder: str
@@ -76,7 +76,7 @@ class Bound(Struct, frozen=True):
     spot: Spot
 
 
-class Drawn(Struct, frozen=True):
+class Drawn(Struct, frozen=True, array_like=True, gc=False):
     """What is done with values from a container, attribute or parameter: trained, detached, host or returned."""
 
     holder: str
@@ -84,7 +84,7 @@ class Drawn(Struct, frozen=True):
     spot: Spot
 
 
-class Keeping(Struct, frozen=True):
+class Keeping(Struct, frozen=True, array_like=True, gc=False):
     """A function keeps what it is given for a parameter, in a container or running sum that outlives it."""
 
     parameter: str
@@ -92,7 +92,7 @@ class Keeping(Struct, frozen=True):
     spot: Spot
 
 
-class Made(Struct, frozen=True):
+class Made(Struct, frozen=True, array_like=True, gc=False):
     """A container that the file makes. bounded: with a size of its own."""
 
     holder: str
@@ -101,14 +101,14 @@ class Made(Struct, frozen=True):
     spot: Spot
 
 
-class Moved(Struct, frozen=True):
+class Moved(Struct, frozen=True, array_like=True, gc=False):
     """A list of tensors is concatenated and then taken to the CPU."""
 
     holder: str
     spot: Spot
 
 
-class Range(Struct, frozen=True):
+class Range(Struct, frozen=True, array_like=True, gc=False):
     """A function's parameter must lie in a range: it is asserted, or the function raises."""
 
     parameter: str
@@ -118,7 +118,7 @@ class Range(Struct, frozen=True):
     spot: Spot
 
 
-class ConfigSaved(Struct, frozen=True):
+class ConfigSaved(Struct, frozen=True, array_like=True, gc=False):
     """A checkpoint that the file saves with a configuration. weights: the keys of its tensors."""
 
     key: str
@@ -126,7 +126,7 @@ class ConfigSaved(Struct, frozen=True):
     spot: Spot
 
 
-class FunctionSummary(Struct, frozen=True):
+class FunctionSummary(Struct, frozen=True, array_like=True, gc=False):
     """A function, or a module's body. ends: parameters of which it reads nothing but these entries.
 
     reads_config: the entries like `"config"` that it takes out of anything and uses. probes: it measures memory.
@@ -156,7 +156,7 @@ class FunctionSummary(Struct, frozen=True):
     probes: bool = False
 
 
-class ClassSummary(Struct, frozen=True):
+class ClassSummary(Struct, frozen=True, array_like=True, gc=False):
     """A class. bases: dotted paths, or plain names where unresolved. kinds: what is known of its attributes.
 
     frozen: a module that has no parameters, or none that need gradients. holds: `class_holds_tensors`.
@@ -171,7 +171,7 @@ class ClassSummary(Struct, frozen=True):
     holds: bool
 
 
-class Summary(Struct, frozen=True):
+class Summary(Struct, frozen=True, array_like=True, gc=False):
     """One file. attributes: the names of all attributes that it reads.
 
     flags: attributes that it declares as Python bools, by class. others: those under which it stores other things.
@@ -264,7 +264,7 @@ def _function(facts: FileFacts, scope: Scope, number: int, rebound: frozenset[st
         owner=scope.owner.name if scope.owner is not None else "",
         params=tuple(scope.params),
         spot=spot("function", 0),
-        calls=tuple(_call(scope, s, spot("calls", i), rebound) for i, s in enumerate(events.calls) if _matters(s)),
+        calls=tuple(_call(scope, s, i, rebound) for i, s in enumerate(events.calls) if _matters(s)),
         bounds=tuple(
             Bound(s.holder, "init" if _makes(scope, s) else s.how, spot("shrinks", i))
             for i, s in enumerate(events.shrinks)
@@ -319,7 +319,7 @@ def _matters(site: CallSite) -> bool:
     return bool(site.name) and not site.path.startswith(("torch.", "numpy.", "os.", "math."))
 
 
-def _call(scope: Scope, site: CallSite, spot: Spot, rebound: frozenset[str]) -> Call:
+def _call(scope: Scope, site: CallSite, index: int, rebound: frozenset[str]) -> Call:
     made = f"made:{scope.qualname}:"
     kinds = {loop.kind for loop in site.loops}
     since_made = {loop.kind for loop in site.loops[site.made_in :]} if site.made_in else kinds
@@ -336,7 +336,7 @@ def _call(scope: Scope, site: CallSite, spot: Spot, rebound: frozenset[str]) -> 
         again=not REPEATING.isdisjoint(since_made),
         loops=RANGE in kinds or WHILE in kinds,
         items=ITEMS in kinds and any(loop.kind == ITEMS and not _is_over(loop.node, site) for loop in site.loops),
-        spot=spot,
+        index=index,
         args=tuple([_passed(a, made) for a in site.args]),
         keywords=tuple([(name, _passed(a, made)) for name, a in site.keywords]),
         given=site.given,

@@ -216,6 +216,19 @@ class CalleeKeeps(Struct, frozen=True):
         return holds(Reason(keeping.spot, f"`{target[1]}` keeps `{keeping.parameter}` here"))
 
 
+class CalleeMayKeep(Struct, frozen=True):
+    """What is called is not in the checked files."""
+
+    callee: Callee
+    module: str
+
+    def settle(self, project: Project) -> Answer:
+        """Refuted where it is: `CalleeKeeps` knows then."""
+        if project.meant(self.callee, self.module)[0]:
+            return REFUTED
+        return unknown(f"whether `{self.callee.name}` keeps what it is given", would_prove="check its file too")
+
+
 class CalleeTrains(Struct, frozen=True):
     """A function that is called here runs a training step."""
 

@@ -20,12 +20,9 @@ from memlint.discover import SUFFIXES
 WHEELS = (
     "accelerate==1.15.0",
     "botorch==0.18.1",
-    "diffusers==0.42.1",
     "espnet==202511",
     "fastai==2.8.12",
     "gpytorch==1.15.2",
-    "jax==0.10.2",
-    "jedi==0.20.1",
     "kornia==0.9.0",
     "libcst==1.9.0",
     "lightning==2.6.6",
@@ -33,13 +30,10 @@ WHEELS = (
     "monai==1.6.1",
     "mypy==2.4.1",
     "numpy==2.4.6",
-    "pandas==3.1.1",
     "peft==0.21.2",
     "pip==26.3",
     "pytorch-ignite==0.5.5",
     "recbole==1.2.1",
-    "scikit-learn==1.9.1",
-    "scipy==1.17.1",
     "speechbrain==1.1.2",
     "stable-baselines3==2.9.2",
     "sympy==1.14.0",
@@ -47,7 +41,6 @@ WHEELS = (
     "tianshou==2.0.1",
     "timm==1.0.31",
     "torch-geometric==2.8.1",
-    "torchrl==0.14.1",
     "torchvision==0.29.1",
     "trl==1.16.0",
     "ultralytics==8.4.190",
@@ -56,9 +49,7 @@ WHEELS = (
 
 SOURCES = (
     "black==26.10.1",
-    "captum==0.9.0",
     "django==5.2.19",
-    "fairseq==0.12.2",
     "future==1.0.0",
     "ipython==9.18.1",
     "nbconvert==7.17.2",
@@ -144,9 +135,9 @@ def _fetched(corpus: Corpus, downloads: Path) -> Path:
     title = corpus.title.replace(" ", "==")
     folder = downloads / title
     if not folder.is_dir() or not any(folder.iterdir()):
-        form = "--only-binary" if corpus.origin == "wheel" else "--no-binary"
+        form = ["--only-binary", ":all:"] if corpus.origin == "wheel" else ["--no-binary", corpus.name]
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        subprocess.run([*command, form, ":all:", "--dest", str(folder), title], check=True)
+        subprocess.run([*command, *form, "--dest", str(folder), title], check=True)
     (archive,) = folder.iterdir()
     return archive
 

@@ -7,9 +7,8 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
-from pathlib import Path
 
-from benchmarks.accuracy.report import ROOT, table
+from benchmarks.accuracy.report import ROOT, Row, table
 from benchmarks.corpora.trial import Result
 
 PAGE = ROOT / "docs" / "corpora.md"
@@ -45,7 +44,7 @@ def _corpora(results: Sequence[Result]) -> str:
         "Code", "From", "Files", "Lines", "Not checked", "Found", "Fixed", "Left", "Files changed",
         "check", "fix", "second fix", "MB",
     )  # fmt: skip
-    rows = []
+    rows: list[Row] = []
     for result in results:
         counts = [sum(part.values()) for part in (result.found, result.fixed, result.left)]
         times = [f"{result.cpu[name]:.1f} s" for name in ("check", "fix", "second fix")]
@@ -62,13 +61,12 @@ def _rules(results: Sequence[Result]) -> str:
             count.update(getattr(result, name))
         counts.append(count)
     rules = sorted({*counts[0], *counts[1], *counts[2]})
-    return table(
-        ("Rule", "Found", "Fixed", "Left"), [[f"`{rule}`", *(count[rule] for count in counts)] for rule in rules]
-    )
+    rows: list[Row] = [[f"`{rule}`", *(count[rule] for count in counts)] for rule in rules]
+    return table(("Rule", "Found", "Fixed", "Left"), rows)
 
 
 def _unchecked(results: Sequence[Result]) -> str:
-    rows = []
+    rows: list[Row] = []
     for result in results:
         for error in result.unchecked:
             where = f"`{error.path}`" + (f", line {error.line}" if error.line else "")

@@ -41,9 +41,10 @@ class Said:
 
 @dataclass(frozen=True, order=True, slots=True)
 class Failed:
-    """A file that memlint says it can't check or repair; line 0 where no place is named."""
+    """A file that memlint says it can't check or repair, or a cell of one; 0 where no cell or line is named."""
 
     path: str
+    cell: int
     line: int
     message: str
 
@@ -90,23 +91,23 @@ def _read(status: int, cpu: float, peak: int, out: str, err: str) -> Ran:
     failed, strange = [], []
     checked = 0
     for line in out.splitlines():
-        found = _SAID.fullmatch(line)
-        if found is not None:
-            cell = int(found["cell"] or 0)
-            place = Said(found["path"], cell, int(found["line"]), int(found["column"]), found["rule"], found["message"])
-            said[found["fate"] or ""].append(place)
+        match = _SAID.fullmatch(line)
+        if match is not None:
+            cell, at, column = (int(match[name] or 0) for name in ("cell", "line", "column"))
+            said[match["fate"] or ""].append(Said(match["path"], cell, at, column, match["rule"], match["message"]))
         elif not line.startswith("       "):
             strange.append(line)
     for line in err.splitlines():
         error = _ERROR.fullmatch(line)
         count = _COUNT.search(line)
         if error is not None:
-            failed.append(Failed(error["path"], int(error["line"] or 0), error["message"]))
+            cell, at = int(error["cell"] or 0), int(error["line"] or 0)
+            failed.append(Failed(error["path"], cell, at, error["message"]))
         elif count is not None and line.startswith(("Fixed ", "Nothing to fix ", "Found ", "No problems ")):
             checked = int(count[1])
         else:
             strange.append(line)
     if status not in (0, 1):
         strange.append(f"exit status {status}")
-    parts = (tuple(sorted(part)) for part in (said["fixed"], said["left"], said[""], failed))
-    return Ran(status, cpu, peak, *parts, checked, tuple(strange))
+    fixed, left, found = (tuple(sorted(said[fate])) for fate in ("fixed", "left", ""))
+    return Ran(status, cpu, peak, fixed, left, found, tuple(sorted(failed)), checked, tuple(strange))

@@ -132,19 +132,23 @@ def _unchecked(error: Failed, before: Mapping[str, bytes]) -> Unchecked:
     data = before[error.path]
     reason = verify.compiles(error.path, data) or ""
     if not reason and error.path.endswith(".ipynb"):
-        reason = _notebook(data, error.message)
+        reason = _notebook(data, error)
     elif not reason:
         reason = LIBCST if verify.unknown_to_libcst(data) else ""
     return Unchecked(error.path, error.line, error.message, reason)
 
 
-def _notebook(data: bytes, message: str) -> str:
+def _notebook(data: bytes, error: Failed) -> str:
+    """What is wrong with a notebook, or with the source of one of its cells."""
     document = json.loads(data)
     if not isinstance(document, dict) or document.get("nbformat", 0) < 4:
         return "a notebook of an older format"
-    if message.startswith("this cell "):
-        return "a cell that is no Python"
-    return "" if isinstance(document.get("cells"), list) else "no notebook"
+    if not isinstance(document.get("cells"), list):
+        return "no notebook"
+    if not error.cell:
+        return ""
+    source = "".join(document["cells"][error.cell - 1]["source"])
+    return verify.compiles("cell.py", source.encode()) or ""
 
 
 def names(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> list[str]:

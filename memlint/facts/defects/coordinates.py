@@ -36,6 +36,7 @@ class TestAfterClamp:
 
 @dataclass(frozen=True, slots=True)
 class InvertedFlag:
-    """`~flag` of a Python bool. expression: span of the whole."""
+    """`~flag` of a Python bool. expression: span of the whole. as_truth: it is a mask or decides a condition."""
 
     expression: Span
+    as_truth: bool

@@ -1,7 +1,7 @@
 """`~flag` becomes `(not flag)`, without the parentheses where nothing around it binds tighter.
 
-The rule has proved that the flag is a Python bool, of which `~` gives -1 or -2. Safe in a condition and in a mask, where
-that is never what was meant; elsewhere unsafe, since somebody may want the number.
+The rule has proved that the flag is a Python bool, of which `~` gives -1 or -2. Safe in a condition and in a mask,
+where that is never what was meant; elsewhere unsafe, since somebody may want the number.
 """
 
 from __future__ import annotations

@@ -56,7 +56,6 @@ SOURCES = (
     "nbformat==5.11.1",
     "parso==0.8.7",
     "setuptools==84.2.1",
-    "sqlalchemy==2.1.9",
     "transformers==5.23.0",
     "twisted==26.10.0",
 )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
 __version__ = "0.1.0"
 
 # In a checkout (or an editable install) `rules/` and `fixers/` lie beside this package, not inside it.
-if not (Path(__file__).parent / "rules" / "__init__.py").exists():
-    __path__.append(str(Path(__file__).parent.parent))
+if not os.path.exists(os.path.join(os.path.dirname(__file__), "rules", "__init__.py")):
+    __path__.append(os.path.dirname(os.path.dirname(__file__)))

@@ -89,6 +89,7 @@ def train(model, data, optimizer, epochs):
         ("model.eval()\n", True),
         ("import flax.nnx as nn\nmodel.eval()\n", False),
         ("import jax.numpy as jnp\nimport torch\nmodel.eval()\n", True),
+        ("import chainer\nfrom package.torch_backend import plot\nmodel.eval()\n", False),
         ("print(1)\n", False),
     ],
 )

@@ -10,6 +10,6 @@ import sys
 if sys.path[0] in ("", os.getcwd()) and not __file__.startswith(os.path.join(os.getcwd(), "")):
     del sys.path[0]
 
-from memlint.cli import main  # noqa: E402
+from memlint.cli import main
 
 sys.exit(main())

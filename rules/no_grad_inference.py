@@ -83,7 +83,6 @@ from memlint.facts.events import Forward
 from memlint.facts.forwards import Wasted, set_on_another, wasted_forwards
 from memlint.rule import Condition, Proposal, Severity, rule
 
-
 _MAKING = frozenset({"__init__", "__new__", "__post_init__"})
 """They make what is trained later: that they run a module, too, is no reason to switch gradients off in all of them."""
 

@@ -97,6 +97,10 @@ def test_whose_modules_a_file_is_about(code: str, uses: bool) -> None:
     assert facts(code).uses_torch == uses
 
 
+def test_a_page_of_strings_in_a_row_is_no_nesting() -> None:
+    assert not facts("import torch\ntext = (" + "'line'\n" * 700 + "f'{torch}')\n").functions
+
+
 def test_loop_kinds() -> None:
     (train,) = [scope for scope in facts(LOOPS).scopes if scope.name == "train"]
     assert [loop.kind for loop in train.events.loops] == [

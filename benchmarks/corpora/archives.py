@@ -23,6 +23,7 @@ WHEELS = (
     "espnet==202511",
     "fastai==2.8.12",
     "gpytorch==1.15.2",
+    "jedi==0.20.1",
     "kornia==0.9.0",
     "libcst==1.9.0",
     "lightning==2.6.6",

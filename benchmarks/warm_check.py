@@ -3,9 +3,10 @@
 Usage: python -m benchmarks.warm_check PATH [--repeat N]
 
 The `*.py` files below PATH are copied to a folder of their own. Timed on the copy, each run in a process of its own: a
-check that fills the cache, one that finds all files in it, one after an edit of one file, and checks without the cache
-by one process and by two. CPU time is user and system, start of Python and imports included, of all processes
-together; of N runs the smallest counts. The edit adds a line to the file of median size.
+check that fills the cache, one with nothing changed, one with new times on all files but the same contents, one with
+all answers in the cache but never linked this way (another option), one after an edit of one file, and checks without
+the cache by one process and by two; and Python doing nothing. CPU time is user and system, start of Python and imports
+included, of all processes together; of N runs the smallest counts. The edit adds a line to the file of median size.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ ROOT = Path(__file__).resolve().parents[1]
 CHECK = [sys.executable, "-m", "memlint", "check", "--isolated", "--exit-zero", "--quiet"]
 
 
-def timed(folder: Path, *options: str) -> tuple[float, float, bytes]:
+def timed(folder: Path, *options: str, command: list[str] = CHECK) -> tuple[float, float, bytes]:
     """CPU and wall seconds of a check of a folder, and what it found."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    before, start = os.times(), time.perf_counter()
-    done = subprocess.run([*CHECK, *options], cwd=folder, env=environment, check=True, capture_output=True)
-    after, wall = os.times(), time.perf_counter() - start
-    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    done = subprocess.run([*command, *options], cwd=folder, env=environment, check=True, capture_output=True)
+    after, wall = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - start
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return cpu, wall, done.stdout
 
 
@@ -49,34 +50,48 @@ def main() -> None:
     ask.add_argument("path", type=Path)
     ask.add_argument("--repeat", type=int, default=3)
     arg = ask.parse_args()
-    cold, warm, edited, one, two = [], [], [], [], []
+    names = ("cold", "unchanged", "touched", "linked", "edited", "one", "two")
+    runs: dict[str, list[tuple[float, float, bytes]]] = {name: [] for name in names}
+    nothing = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         files = copied(arg.path, folder)
         median = files[len(files) // 2]
-        found = set()
-        for _ in range(arg.repeat):
+        for number in range(arg.repeat):
             shutil.rmtree(folder / ".memlint_cache", ignore_errors=True)
-            cold.append(timed(folder, "-j1"))
-            warm.append(timed(folder, "-j1"))
+            runs["cold"].append(timed(folder, "-j1"))
+            timed(folder, "-j1")  # reads what was too new to tell by its time
+            runs["unchanged"].append(timed(folder, "-j1"))
+            for file in files:
+                os.utime(file, (number, number))
+            runs["touched"].append(timed(folder, "-j1"))
+            runs["linked"].append(timed(folder, "-j1", "--exclude", f"no-such-folder-{number}"))
             size = sum(entry.stat().st_size for entry in (folder / ".memlint_cache").glob("*/*"))
             with open(median, "a", encoding="utf-8") as stream:
                 stream.write("\n# edited\n")
-            edited.append(timed(folder, "-j1"))
-            one.append(timed(folder, "--no-cache", "-j1"))
+            runs["edited"].append(timed(folder, "-j1"))
+            runs["one"].append(timed(folder, "--no-cache", "-j1"))
             peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-            two.append(timed(folder, "--no-cache", "-j2"))
-            found |= {run[-1][2] for run in (cold, warm, edited, one, two)}
-    if len(found) != 1:
+            runs["two"].append(timed(folder, "--no-cache", "-j2"))
+            nothing.append(timed(folder, command=[sys.executable, "-c", "pass"]))
+    if len({run[-1] for timings in runs.values() for run in timings}) != 1:
         sys.exit("the runs differ in what they found")
-    full, unchanged, edit = (min(run[0] for run in runs) for runs in (cold, warm, edited))
-    walls = [min(run[1] for run in runs) for runs in (one, two)]
+    cpu = {name: min(run[0] for run in timings) for name, timings in runs.items()}
+    wall = {name: min(run[1] for run in timings) for name, timings in runs.items()}
+    start = min(run[0] for run in nothing)
     print(f"{len(files)} files, cache {size / 1e6:.1f} MB, largest process with one worker {peak / 1024:.0f} MB")
-    print(f"CPU: cold {full:.2f} s, warm {unchanged:.2f} s ({unchanged / full:.3f} of cold)")
-    print(f"CPU: after an edit of one file {edit:.2f} s ({edit / full:.3f} of cold)")
-    cpus = [min(run[0] for run in runs) for runs in (one, two)]
-    print(f"CPU: one process {cpus[0]:.2f} s, two together {cpus[1]:.2f} s ({cpus[1] / cpus[0]:.2f} of one)")
-    print(f"elapsed: one process {walls[0]:.2f} s, two {walls[1]:.2f} s (one takes {walls[0] / walls[1]:.2f} of two)")
+    print(f"CPU: cold {cpu['cold']:.2f} s; Python doing nothing {start:.3f} s")
+    for name, what in (
+        ("unchanged", "nothing changed"), ("touched", "new times, same contents"), ("linked", "all answers known"),
+        ("edited", "after an edit of one file"),
+    ):  # fmt: skip
+        of_start = f"{cpu[name] / start:.1f} starts of Python"
+        print(f"CPU: {what} {cpu[name]:.3f} s ({cpu[name] / cpu['cold']:.4f} of cold, {of_start})")
+    print(
+        f"CPU: one process {cpu['one']:.2f} s, two together {cpu['two']:.2f} s ({cpu['two'] / cpu['one']:.2f} of one)"
+    )
+    ratio = wall["one"] / wall["two"]
+    print(f"elapsed: one process {wall['one']:.2f} s, two {wall['two']:.2f} s (one takes {ratio:.2f} of two)")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from memlint import disk
+from memlint import disk, record
 from memlint.config import ConfigError, Settings, all_rules, display_path
 from memlint.rule import Finding
 from memlint.statements import Statements
@@ -97,7 +97,7 @@ class Baseline:
         for entry in entries:
             path = paths.get(entry.path)
             if path is None:
-                if not os.path.lexists(os.path.join(folder, entry.path)):
+                if not record.lexists(os.path.join(folder, entry.path)):
                     judged.append(entry)
                 continue
             if path not in rules:
@@ -125,11 +125,10 @@ class Baseline:
 def read(path: str) -> Baseline:
     """The baseline in a file. Raises ConfigError where there is none, or anything in it is not as memlint writes it."""
     shown = display_path(path)
-    if os.path.exists(path) and not os.path.isfile(path):
+    if record.exists(path) and not record.is_file(path):
         raise ConfigError(f"{shown}: not a file, so not a baseline")
     try:
-        with open(path, "rb") as stream:
-            data = stream.read()
+        data = record.read(path)
     except FileNotFoundError:
         raise ConfigError(f"{shown}: no such file; `memlint check --write-baseline {shown}` makes it") from None
     except (OSError, ValueError) as error:
@@ -226,7 +225,7 @@ def _relative(path: str, baseline: str) -> str:
     """A file's path from the folder of the baseline, with forward slashes, however the two were named."""
     file, folder = os.path.abspath(path), os.path.dirname(os.path.abspath(baseline))
     if not file.startswith(os.path.join(folder, "")):
-        file, folder = os.path.realpath(file), os.path.realpath(folder)
+        file, folder = record.real(file), record.real(folder)
     try:
         return os.path.relpath(file, folder).replace(os.sep, "/")
     except ValueError:  # on another drive

@@ -11,18 +11,17 @@ import errno
 import functools
 import hashlib
 import os
-import shutil
 import sys
-import tempfile
 import time
 import zlib
 from collections.abc import Hashable, Iterator
-from importlib import metadata
 from pathlib import Path
 
-from memlint import __version__
+from memlint import __version__, record
 
-FOLDER = ".memlint_cache"
+# What only some runs need is imported where it is used: a run that says again what is known should start at once.
+
+FOLDER = record.OWN
 LIMIT = 400_000_000
 """Bytes that the entries may take together: some ten times the entries of a million lines."""
 
@@ -48,12 +47,13 @@ class Cache:
         try:
             with open(path, "rb") as stream:
                 data = stream.read(_LARGEST)
-                self._keep(path, os.fstat(stream.fileno()).st_mtime)
+                used = os.fstat(stream.fileno()).st_mtime
         except OSError:
             return None
         start = len(_MAGIC) + hashlib.blake2b().digest_size
         if not data.startswith(_MAGIC) or data[len(_MAGIC) : start] != _seal(key, data[start:]):
             return None
+        self._keep(path, used)
         try:
             return zlib.decompressobj().decompress(data[start:], _LARGEST)
         except zlib.error:
@@ -63,6 +63,8 @@ class Cache:
         """Store the content for a key. What can't be written is not: `problem` says why."""
         if self.problem is not None:
             return
+        import tempfile
+
         packed = zlib.compress(content, 1)
         path = self._path(key)
         try:
@@ -98,6 +100,8 @@ class Cache:
             return False
         if self.folder.is_symlink() or _read(self.folder / _TAG_NAME) != _TAG:
             raise OSError(errno.EINVAL, "not a cache of memlint")
+        import shutil
+
         for shard in _shards(self.folder):
             shutil.rmtree(shard)
         for name in _BESIDE:
@@ -115,6 +119,20 @@ class Cache:
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except OSError as error:
             self.problem = error
+
+    def scratch(self) -> Path | None:
+        """A folder for files that are on their way to another place, None where none can be made.
+
+        It looks like one of those that hold entries, so that what a killed run leaves in it goes as they do.
+        """
+        self.prepare()
+        folder = self.folder / "--"
+        try:
+            if self.problem is None:
+                folder.mkdir(exist_ok=True)
+        except OSError as error:
+            self.problem = error
+        return None if self.problem is not None or folder.is_symlink() else folder
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / key[2:]
@@ -156,6 +174,8 @@ class Keys:
 @functools.cache
 def versions() -> str:
     """Everything but the file and its settings that a result depends on, memlint's own source included."""
+    from importlib import metadata
+
     source = hashlib.blake2b()
     here = Path(__file__).parent
     rules = here / "rules" if (here / "rules").is_dir() else here.parent / "rules"
@@ -166,15 +186,19 @@ def versions() -> str:
     return repr((__version__, source.hexdigest(), python, metadata.version("libcst"), metadata.version("msgspec")))
 
 
-def default_folder(start: str) -> Path:
-    """The cache of the project that a folder is in: beside the nearest `pyproject.toml` or `.git`, else right there."""
-    start = os.path.abspath(start)
-    folder = start
-    while not any(os.path.exists(os.path.join(folder, name)) for name in ("pyproject.toml", ".git")):
+def project_folder(start: str) -> str | None:
+    """The nearest folder from here upwards that holds a `pyproject.toml` or `.git`; None where none does."""
+    folder = os.path.abspath(start)
+    while not any(record.exists(os.path.join(folder, name)) for name in ("pyproject.toml", ".git")):
         if os.path.dirname(folder) == folder:
-            return Path(start, FOLDER)
+            return None
         folder = os.path.dirname(folder)
-    return Path(folder, FOLDER)
+    return folder
+
+
+def default_folder(start: str) -> Path:
+    """The cache of the project that a folder is in, else of that folder."""
+    return Path(project_folder(start) or os.path.abspath(start), FOLDER)
 
 
 def _seal(key: str, packed: bytes) -> bytes:

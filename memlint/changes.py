@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from memlint import git
 from memlint.config import ConfigError, display_path
 from memlint.rule import Finding, Place
 from memlint.statements import Statements
@@ -141,9 +142,9 @@ class _Repositories:
 
     def __init__(self, revision: str) -> None:
         self._revision = revision
-        self._roots: dict[str, str | None] = {}
+        self._roots = git.Roots()
         self._bases: dict[str, str | None] = {}
-        self._here = self._root(os.path.realpath(os.curdir))
+        self._here = self._roots.of(os.path.realpath(os.curdir))
 
     def files(self, paths: Iterable[str]) -> dict[str, dict[str, str]]:
         """By root: the files below it, each from there and as it is displayed."""
@@ -151,10 +152,10 @@ class _Repositories:
         for path in paths:
             # A link is what it leads to, if that is in a repository.
             real = os.path.realpath(path)
-            root = self._root(os.path.dirname(real))
+            root = self._roots.of(os.path.dirname(real))
             if root is None:
                 real = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
-                root = self._root(os.path.dirname(real))
+                root = self._roots.of(os.path.dirname(real))
             if root is None:
                 raise ConfigError(f"--diff-base: {display_path(path)} is not in a git repository")
             found.setdefault(root, {})[os.path.relpath(real, root).replace(os.sep, "/")] = path
@@ -166,15 +167,6 @@ class _Repositories:
             above = "" if root == self._here else _line(root, "rev-parse", "--show-superproject-working-tree")
             self._bases[root] = self._submodule(root, os.path.realpath(above)) if above else self._merge_base(root)
         return self._bases[root]
-
-    def _root(self, folder: str) -> str | None:
-        if folder not in self._roots:
-            parent = os.path.dirname(folder)
-            if os.path.exists(os.path.join(folder, ".git")):
-                self._roots[folder] = folder
-            else:
-                self._roots[folder] = None if parent == folder else self._root(parent)
-        return self._roots[folder]
 
     def _merge_base(self, root: str) -> str:
         commit = _commit(root, self._revision)
@@ -232,20 +224,10 @@ def _failure(root: str, done: subprocess.CompletedProcess[bytes]) -> ConfigError
     return ConfigError(f"--diff-base: {_shown(root)}git: {said or f'exit status {done.returncode}'}")
 
 
-_PASSED_ON = ("GIT_CONFIG", "GIT_EXEC_PATH", "GIT_CEILING_DIRECTORIES")
-
-
 def _run(root: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    # A hook of git sets variables that point to one repository and its index; others change what a diff looks like.
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name.startswith(_PASSED_ON)
-    }
-    # Nothing is written, and a program that the repository names to watch its files is not run.
-    environment["GIT_OPTIONAL_LOCKS"] = "0"
-    command = ["git", "-C", root, "-c", "core.fsmonitor=false", *arguments]
     try:
-        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=environment, check=False)
-    except FileNotFoundError:
-        raise ConfigError("--diff-base needs git, and there is none on the path") from None
-    except OSError as error:
-        raise ConfigError(f"--diff-base: git can't be run: {error.strerror}") from None
+        return git.run(root, *arguments, filters=arguments[0] == "diff")
+    except git.NoGit as error:
+        raise ConfigError(f"--diff-base {error}") from None
+    except git.GitError as error:
+        raise ConfigError(f"--diff-base: {error}") from None

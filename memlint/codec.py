@@ -38,6 +38,11 @@ class _Result(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     proposals: tuple[_Proposal, ...]
 
 
+class _Known(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    summary: Summary
+    proposals: msgspec.Raw
+
+
 _Places = dict[tuple[int, str, int], Place]
 
 _encoder = msgspec.msgpack.Encoder()
@@ -75,6 +80,12 @@ def decode(data: bytes) -> FileResult | None:
             for p in read.proposals
         ),
     )
+
+
+def decode_summary(data: bytes) -> FileResult | None:
+    """The same without its proposals, which stay unread."""
+    read: _Known | None = _decode(_Known | None, data)
+    return None if read is None else FileResult(read.summary, ())
 
 
 def encode_places(places: _Places) -> bytes:

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from memlint import registry, suppress
+from memlint import record, registry, suppress
 from memlint.facts.demands import Demand, demand
 from memlint.rule import Rule
 from memlint.taught import BOUNDED, GRAD_OFF, STEP, Taught, is_name
@@ -37,7 +37,11 @@ COMMAND_LINE = "command line"
 
 _TAUGHT = (STEP, GRAD_OFF, BOUNDED)
 _RULE_LISTS = ("select", "extend-select", "ignore", "fixable", "unfixable")
-KEYS = (*_RULE_LISTS, "per-file-ignores", "exclude", "strict", "baseline", "runtime", *_TAUGHT, "limits", "rules")
+KEYS = (
+    *_RULE_LISTS, "per-file-ignores", "exclude", "link", "strict", "baseline", "runtime", *_TAUGHT, "limits", "rules",
+)  # fmt: skip
+PROJECT, PATHS = LINKS = ("project", "paths")
+"""With what files are linked: with all of their project, or with what was named beside them."""
 LIMITS_RULE = "hold-config-limits"
 """The rule that is on by default where limits are declared: without any it has nothing to say."""
 
@@ -106,6 +110,7 @@ class Settings:
     fixable, unfixable: whose fixes may be shown and made.
     per_file_ignores: (folder that the pattern starts from, pattern, rule names).
     exclude: (folder that the patterns start from, patterns); what is excluded by default is not listed.
+    link: what is known beside the files that are asked for, one of LINKS.
     baseline: the path of the file that lists known findings, "" for none.
     taught: functions and containers that the user has listed by name.
     limits: what the user declares of settings of the program.
@@ -120,6 +125,7 @@ class Settings:
     unfixable: tuple[str, ...] = ()
     per_file_ignores: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
     exclude: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    link: str = PROJECT
     strict: bool = False
     baseline: str = ""
     runtime: str = "import"
@@ -220,10 +226,11 @@ class Resolver:
 
     def __init__(self, overrides: Overrides | None = None, *, isolated: bool = False, file: str | None = None) -> None:
         self._overrides = overrides or Overrides()
+        self.isolated = isolated
         self._search = not isolated and file is None
         self._fixed: Layer = {}
         if file is not None and not isolated:
-            if not os.path.isfile(file):
+            if not record.is_file(file):
                 raise ConfigError(f"{display_path(file)}: no such file")
             layer = read(file, os.getcwd())
             if layer is None:
@@ -243,7 +250,7 @@ class Resolver:
     def _layer(self, folder: str) -> Layer:
         if folder not in self._layers:
             parent = os.path.dirname(folder)
-            is_root = parent == folder or os.path.exists(os.path.join(folder, ".git"))
+            is_root = parent == folder or record.exists(os.path.join(folder, ".git"))
             above = self._fixed if is_root else self._layer(parent)
             own = read(os.path.join(folder, FILE_NAME), folder)
             self._layers[folder] = {**above, **own} if own else above
@@ -257,8 +264,7 @@ def read(path: str, folder: str) -> Layer | None:
     """
     shown = display_path(path)
     try:
-        with open(path, "rb") as stream:
-            data = stream.read()
+        data = record.read(path)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
     except OSError as error:
@@ -314,6 +320,10 @@ def _checked(table: Any, shown: str, folder: str) -> Iterator[tuple[Key, Any]]:
         elif key == "limits":
             for name, text in _table(value, f'{here} "{key}"').items():
                 yield (key, name), check_limit(name, text, f'{shown}: [tool.memlint.limits] "{name}"')
+        elif key == "link":
+            if value not in LINKS:
+                raise ConfigError(f'{here} "link" must be "project" or "paths", not {_shown(value)}')
+            yield (key,), value
         elif key == "strict":
             if not isinstance(value, bool):
                 raise ConfigError(f'{here} "strict" must be true or false, not {_shown(value)}')
@@ -326,10 +336,27 @@ def _checked(table: Any, shown: str, folder: str) -> Iterator[tuple[Key, Any]]:
             runtime = check_runtime(value, f'{here} "runtime"')
             if runtime != "import":
                 # Like the patterns, the path starts from the folder of its file, not from where the command runs.
-                runtime = "vendor:" + display_path(os.path.join(folder, runtime.removeprefix("vendor:")))
+                target = os.path.join(folder, runtime.removeprefix("vendor:"))
+                if not _is_in_project(target, folder):
+                    raise ConfigError(f'{here} "runtime" leads out of the project: {_shown(value)}')
+                runtime = f"vendor:{display_path(target)}"
             yield (key,), runtime
         else:
             yield from _rule_options(_table(value, f'{here} "rules"'), shown)
+
+
+def _is_in_project(path: str, folder: str) -> bool:
+    """Whether a path lies in the repository of a folder, or, outside of any, below the folder, wherever links lead."""
+    top = record.real(folder)
+    above = top
+    while not record.exists(os.path.join(above, ".git")) and os.path.dirname(above) != above:
+        above = os.path.dirname(above)
+    if record.exists(os.path.join(above, ".git")):
+        top = above
+    try:
+        return record.real(path).startswith(os.path.join(top, ""))
+    except ValueError:  # a NUL, which is in no path
+        return False
 
 
 def _rule_options(table: Mapping[str, Any], shown: str) -> Iterator[tuple[Key, Any]]:
@@ -429,6 +456,7 @@ def _settings(layer: Layer, overrides: Overrides) -> Settings:
         unfixable=get("unfixable", ()),
         per_file_ignores=tuple(ignores),
         exclude=tuple(exclude),
+        link=get("link", PROJECT),
         strict=overrides.strict if overrides.strict is not None else get("strict", False),
         baseline=overrides.baseline if overrides.baseline is not None else get("baseline", ""),
         runtime=overrides.runtime if overrides.runtime is not None else get("runtime", "import"),

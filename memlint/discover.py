@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from memlint.config import Resolver, Settings, compiled, display_path
+from memlint import record
+from memlint.config import ConfigError, Resolver, Settings, compiled, display_path
 
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
@@ -24,12 +26,27 @@ EXCLUDED = frozenset({
 # fmt: on
 
 
+Walked = tuple[str, str, Settings]
+"""A file below a folder: its path from there, its real path, its settings."""
+
+
 @dataclass(slots=True)
 class Found:
-    """files: display path and settings of each file. problems: paths that can't be used, each with the reason."""
+    """What lies below some paths.
+
+    files: display path and settings of each file. problems: paths that can't be used, each with the reason.
+    taken: the files' display paths by their real ones. walks: what lies below each folder that was named, by its
+    absolute path.
+    """
 
     files: list[tuple[str, Settings]] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)
+    taken: dict[str, str] = field(default_factory=dict)
+    walks: dict[str, list[Walked]] = field(default_factory=dict)
+
+
+class TooMany(Exception):
+    """More files than anybody wants to wait for."""
 
 
 def find(paths: Sequence[str], resolver: Resolver, *, force_exclude: bool = False) -> Found:
@@ -38,25 +55,42 @@ def find(paths: Sequence[str], resolver: Resolver, *, force_exclude: bool = Fals
     force_exclude: settings may exclude what is named, too (for tools that name every file, such as pre-commit).
     """
     found = Found()
-    seen: set[str] = set()
 
     def take(path: str, real: str, settings: Settings) -> None:
-        if real not in seen:
-            seen.add(real)
-            found.files.append((display_path(path), settings))
+        if real not in found.taken:
+            found.taken[real] = display_path(path)
+            found.files.append((found.taken[real], settings))
 
     for named in paths:
         path = os.path.normpath(named)
-        if not named or not os.path.exists(path):
+        if not named or not record.exists(path):
             found.problems.append((display_path(path) if named else '""', "no such file or directory"))
         elif force_exclude and is_excluded(path, resolver):
             continue
-        elif os.path.isdir(path):
-            for file, real, settings in sorted(_walk(path, resolver, found), key=lambda item: item[0]):
-                take(file, real, settings)
+        elif record.is_folder(path):
+            inside = found.walks[os.path.abspath(path)] = _sorted(_walk(path, resolver, found))
+            for inner, real, settings in inside:
+                take(inner if path == os.curdir else os.path.join(path, inner), real, settings)
         else:
-            take(path, os.path.realpath(path), resolver.settings(os.path.dirname(path)))
+            take(path, record.real(path), resolver.settings(os.path.dirname(path)))
     return found
+
+
+def below(root: str, resolver: Resolver, most: int | None = None, most_entries: int | None = None) -> list[Walked]:
+    """The files below a folder that nobody has named: what can't be listed or has broken settings is passed over.
+
+    Raises TooMany, where there are more files, or entries of any kind, than that.
+    """
+    found = []
+    for file in _walk(root, resolver, None, most_entries):
+        found.append(file)
+        if most is not None and len(found) > most:
+            raise TooMany
+    return _sorted(found)
+
+
+def _sorted(files: Iterable[Walked]) -> list[Walked]:
+    return sorted(files, key=lambda item: item[0])
 
 
 def is_excluded(path: str, resolver: Resolver) -> bool:
@@ -65,9 +99,9 @@ def is_excluded(path: str, resolver: Resolver) -> bool:
     while True:
         folder = os.path.dirname(path)
         excludes = [_patterns(base, lines) for base, lines in resolver.settings(folder).exclude]
-        if _excluded(path, os.path.isdir(path), excludes, []):
+        if _excluded(path, record.is_folder(path), excludes, []):
             return True
-        if folder in (path, os.getcwd()) or os.path.exists(os.path.join(folder, ".git")):
+        if folder in (path, os.getcwd()) or record.exists(os.path.join(folder, ".git")):
             return False
         path = folder
 
@@ -95,39 +129,53 @@ class _Patterns:
         return _Patterns(self._prefix, type(self._spec)(kept))
 
 
-def _walk(root: str, resolver: Resolver, found: Found) -> Iterator[tuple[str, str, Settings]]:
-    """Files below a folder, each with its real path. Links to folders are not followed, so loops of them do no harm."""
+def _walk(root: str, resolver: Resolver, found: Found | None, most_entries: int | None = None) -> Iterator[Walked]:
+    """Files below a folder. Links to folders are not followed, so loops of them do no harm.
+
+    found: where to say what can't be listed; None: nobody wants to know.
+    """
+    entered = 0
     absolute = os.path.abspath(root)
-    real_root = os.path.realpath(root)
+    real_root = record.real(root)
     ignores = [patterns.without(absolute) for patterns in _ignores_above(absolute)]
-    pending = [(root, absolute, ignores)]
+    pending = [("", absolute, ignores)]
     while pending:
-        shown, folder, ignores = pending.pop()
+        inner, folder, ignores = pending.pop()
         try:
-            with os.scandir(folder) as scan:
-                entries = list(scan)
+            entries = record.scan(folder)
         except OSError as error:
-            found.problems.append((display_path(shown), f"can't list this folder: {error.strerror}"))
+            if found is not None:
+                shown = display_path(os.path.join(root, inner) if inner else root)
+                found.problems.append((shown, f"can't list this folder: {error.strerror}"))
             continue
+        entered += len(entries)
+        if most_entries is not None and entered > most_entries:
+            record.doubt()  # of what lies there, no more than the number matters
+            raise TooMany
         names = {entry.name for entry in entries}
         if ".git" in names and folder != absolute:
             ignores = []  # a repository inside another one: git does not look at the outer one's files either
         if ".gitignore" in names:
             ignores = [*ignores, *_ignore_file(folder)]
-        settings = resolver.settings(folder)
+        try:
+            settings = resolver.settings(folder)
+        except ConfigError:
+            if found is not None:
+                raise
+            continue
         excludes = [_patterns(base, lines).without(absolute) for base, lines in settings.exclude]
         for entry in entries:
             path = os.path.join(folder, entry.name)
             is_folder = entry.is_dir(follow_symlinks=False)
-            if not is_folder and not (entry.name.endswith(SUFFIXES) and os.path.isfile(path)):
+            if not is_folder and not (entry.name.endswith(SUFFIXES) and record.is_file(path)):
                 continue
             if _excluded(path, is_folder, excludes, ignores):
                 continue
-            child = entry.name if shown == os.curdir else os.path.join(shown, entry.name)
+            child = os.path.join(inner, entry.name)
             if is_folder:
                 pending.append((child, path, ignores))
             else:
-                real = os.path.realpath(path) if entry.is_symlink() else real_root + path[len(absolute) :]
+                real = record.real(path) if entry.is_symlink() else real_root + path[len(absolute) :]
                 yield child, real, settings
 
 
@@ -149,7 +197,7 @@ def _excluded(path: str, is_folder: bool, excludes: list[_Patterns], ignores: li
 def _ignores_above(folder: str) -> list[_Patterns]:
     """The .gitignore files of the folders above, up to the root of the repository; none outside a repository."""
     above: list[_Patterns] = []
-    while not os.path.exists(os.path.join(folder, ".git")):
+    while not record.exists(os.path.join(folder, ".git")):
         parent = os.path.dirname(folder)
         if parent == folder:
             return []
@@ -160,11 +208,10 @@ def _ignores_above(folder: str) -> list[_Patterns]:
 
 def _ignore_file(folder: str) -> list[_Patterns]:
     try:
-        with open(os.path.join(folder, ".gitignore"), encoding="utf-8", errors="replace") as stream:
-            lines = stream.read().split("\n")
+        text = record.read(os.path.join(folder, ".gitignore")).decode("utf-8", errors="replace")
     except OSError:
         return []
-    return [_patterns(folder, lines)]
+    return [_patterns(folder, re.split("\r\n|\r|\n", text))]
 
 
 def _patterns(folder: str, lines: Sequence[str]) -> _Patterns:

@@ -1,4 +1,8 @@
-"""Putting files on the disk: whole or not at all, and never over somebody else's changes."""
+"""Putting files on the disk: whole or not at all, and never over somebody else's changes.
+
+A file's new bytes are written elsewhere and moved over it, so that a run that is killed leaves the old or the new ones.
+scratch: the folder to write them in, which git ignores; beside the file where there is none on its file system.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +21,8 @@ RUNTIME_MARK = '"""Helpers that code repaired by memlint calls'
 _NO_COPY = "the runtime can't be copied here"
 
 
-def replace(path: str, old: bytes, new: bytes) -> FileError | None:
-    """Give a file its new bytes, or say why not. It keeps its mode and owner; a link stays a link to the changed file.
-
-    The bytes are written beside the file and moved over it, so that a crash leaves the old or the new ones.
-    """
+def replace(path: str, old: bytes, new: bytes, scratch: Path | None = None) -> FileError | None:
+    """Give a file its new bytes, or say why not. It keeps mode and owner; a link stays a link to the changed file."""
     target = Path(os.path.realpath(path))
     try:
         now = target.read_bytes()
@@ -31,19 +32,19 @@ def replace(path: str, old: bytes, new: bytes) -> FileError | None:
             return FileError(path, None, None, "not written: it was changed meanwhile")
         if not os.access(target, os.W_OK):
             return FileError(path, None, None, "not written: it is read-only")
-        _put(target, new, os.stat(target))
+        _put(target, new, os.stat(target), scratch)
     except OSError as error:
         return FileError(path, None, None, f"not written: {error.strerror or error}")
     return None
 
 
-def vendor(path: str) -> FileError | None:
+def vendor(path: str, scratch: Path | None = None) -> FileError | None:
     """Copy the runtime to `path`, over an earlier copy of it but over nothing else."""
     change = vendoring(path)
     if isinstance(change, FileError):
         return change
     old, new = change
-    return create(path, new) if old is None else replace(path, old, new)
+    return create(path, new, scratch) if old is None else replace(path, old, new, scratch)
 
 
 def vendoring(path: str) -> tuple[bytes | None, bytes] | FileError:
@@ -60,21 +61,42 @@ def vendoring(path: str) -> tuple[bytes | None, bytes] | FileError:
     return old, Path(__file__).with_name("runtime.py").read_bytes()
 
 
-def create(path: str, new: bytes) -> FileError | None:
+def create(path: str, new: bytes, scratch: Path | None = None) -> FileError | None:
     """Make a new file, or say why not."""
     target = Path(os.path.realpath(path))
     try:
         if target.exists():
             return FileError(path, None, None, "not written: it was made meanwhile")
-        _put(target, new, None)
+        _put(target, new, None, scratch)
     except OSError as error:
         return FileError(path, None, None, f"not written: {error.strerror or error}")
     return None
 
 
-def _put(target: Path, data: bytes, like: os.stat_result | None) -> None:
-    """Write beside the target, then move over it. like: whose mode and owner it gets, None for those of a new file."""
-    number, beside = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+def remove(path: str, old: bytes) -> FileError | None:
+    """Take a file away, or say why not."""
+    target = Path(os.path.realpath(path))
+    try:
+        if target.read_bytes() != old:
+            return FileError(path, None, None, "not removed: it was changed meanwhile")
+        target.unlink()
+    except OSError as error:
+        return FileError(path, None, None, f"not removed: {error.strerror or error}")
+    return None
+
+
+def _put(target: Path, data: bytes, like: os.stat_result | None, scratch: Path | None) -> None:
+    """like: whose mode and owner the file gets, None for those of a new file."""
+    if scratch is not None:
+        with contextlib.suppress(OSError):  # not there, full, or on another file system
+            _move(target, data, like, scratch)
+            return
+    _move(target, data, like, target.parent)
+
+
+def _move(target: Path, data: bytes, like: os.stat_result | None, folder: Path) -> None:
+    """Write in a folder, then move over the target."""
+    number, beside = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=folder)
     try:
         with os.fdopen(number, "wb") as stream:
             stream.write(data)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import gc
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
-from memlint import notebook, registry, suppress
+from memlint import notebook, record, registry, suppress
+from memlint.around import Together
 from memlint.cache import Cache
 from memlint.config import Settings, all_rules, nearest
 from memlint.facts.scopes import module_name
@@ -18,7 +22,7 @@ from memlint.proposals import FileError, FileResult, Question, propose
 from memlint.rule import Cell, Evidence, Finding, Place, Proposal, Reason, Severity, Spot, Tier, Verdict
 from memlint.source import Unreadable, opened
 from memlint.source import read as text_of
-from memlint.taught import BOUNDED, Unknown
+from memlint.taught import BOUNDED, Taught, Unknown
 from memlint.workers import Asked, Done, answers
 
 __all__ = ["FileError", "FileResult", "Report", "check", "judge", "propose"]
@@ -28,7 +32,7 @@ __all__ = ["FileError", "FileResult", "Report", "check", "judge", "propose"]
 class Report:
     """What a check found.
 
-    texts: the decoded text of each file that has findings.
+    texts: the decoded text of each file that findings name a place in.
     unknown_names: one line for each name in the configuration that means nothing in the checked files.
     notebooks: those that findings name a place in.
     """
@@ -44,95 +48,159 @@ class Report:
 def check(
     files: Sequence[tuple[str, Settings]],
     *,
+    together: Sequence[Together] = (),
     overlay: Mapping[str, bytes] | None = None,
     progress: Callable[[int, int], None] | None = None,
     cache: Cache | None = None,
     jobs: int = 1,
 ) -> Report:
-    """Check files together, as one project.
+    """Check files, as one project or each together with what is known besides.
 
-    files: display paths with their settings. overlay: contents that replace the disk's, by display path.
-    progress: called with (files done, files in all). cache: where answers are kept from run to run.
-    jobs: how many processes may work at once.
+    files: display paths with their settings. together: the same files with those that they are judged with.
+    overlay: contents that replace the disk's, by display path. progress: called with (files done, files in all).
+    cache: where answers are kept from run to run. jobs: how many processes may work at once.
     """
+    groups = together or [Together(files, {path for path, _ in files})]
+    total = sum(len(group.files) for group in groups)
+    report = Report()
     # The trees are freed by reference counting; the collector would only walk them, and all summaries, again and again.
     gc_was_on = gc.isenabled()
     gc.disable()
     try:
-        return _check(files, overlay or {}, progress or _silent, cache, jobs)
+        done = 0
+        for group in groups:
+            note = functools.partial(_note, progress, done, total)
+            _add(report, _placed(_check(group, overlay or {}, note, cache, jobs), group))
+            done += len(group.files)
     finally:
         if gc_was_on:
             gc.enable()
+    report.findings.sort(key=lambda f: (f.place, f.rule))
+    return report
 
 
-def _silent(done: int, total: int) -> None:
-    """No progress is shown."""
+def _note(progress: Callable[[int, int], None] | None, before: int, total: int, done: int) -> None:
+    if progress is not None:
+        progress(before + done, total)
+
+
+def _add(report: Report, more: Report) -> None:
+    report.findings += more.findings
+    report.errors += more.errors
+    report.checked += more.checked
+    report.texts.update(more.texts)
+    report.unknown_names += [name for name in more.unknown_names if name not in report.unknown_names]
+    report.notebooks.update(more.notebooks)
+
+
+def _placed(report: Report, group: Together) -> Report:
+    """A report with the display paths of the files that it is about."""
+    shown = {name: path for path, name in group.names.items() if name != path}
+    if not shown:
+        return report
+
+    def placed(place: Place) -> Place:
+        return dataclasses.replace(place, path=shown.get(place.path, place.path))
+
+    report.findings = [_moved(finding, placed) for finding in report.findings]
+    report.errors = [dataclasses.replace(error, path=shown.get(error.path, error.path)) for error in report.errors]
+    report.texts = {shown.get(name, name): text for name, text in report.texts.items()}
+    report.notebooks = {shown.get(name, name): book for name, book in report.notebooks.items()}
+    return report
+
+
+def _moved(finding: Finding, placed: Callable[[Place], Place]) -> Finding:
+    steps = tuple(Evidence(placed(step.place), step.message) for step in finding.evidence)
+    return dataclasses.replace(finding, place=placed(finding.place), evidence=steps)
 
 
 def _check(
-    files: Sequence[tuple[str, Settings]],
-    overlay: Mapping[str, bytes],
-    progress: Callable[[int, int], None],
-    cache: Cache | None,
-    jobs: int,
+    group: Together, overlay: Mapping[str, bytes], progress: Callable[[int], None], cache: Cache | None, jobs: int
 ) -> Report:
-    packages = _packages([path for path, _ in files])
-    known = Known(cache, packages, overlay)
+    """What is found in the files of a group that are asked for. In here all paths are what modules are named by."""
+    names = group.names or {path: path for path, _ in group.files}
+    places = {names[path]: path for path, _ in group.files}
+    files = [(names[path], settings) for path, settings in group.files]
+    asked = {names[path] for path in group.asked}
+    overlay = {names[path]: data for path, data in overlay.items() if path in names}
+    packages = _packages([path for path, _ in files], group.root)
+    known = Known(cache, packages, overlay, places)
     answered: dict[int, tuple[FileResult | FileError | None, str | None]] = {}
-    tasks = []
+    questions = [(number, path, question) for number, (path, question) in enumerate(_questions(files, places))]
 
     def take(done: Done) -> None:
         shown = isinstance(done.answer, FileResult) and (done.answer.proposals or b"memlint:" in done.data)
+        shown = shown and done.task.path in asked
         answered[done.task.number] = (done.answer, text_of(done.task.path, done.data)[0] if shown else None)
-        progress(len(answered), len(files))
+        progress(len(answered))
 
-    for number, (path, question) in enumerate(_questions(files)):
-        seen = known.look_up(number, path, question)
-        if isinstance(seen, Done):
-            take(seen)
-        else:
-            tasks.append(seen)
-    if cache is not None and any(task.path not in overlay for task in tasks):
-        cache.prepare()
-    for done in answers(tasks, known.read, Asked(packages, cache), jobs):
-        take(done)
-    if cache is not None and tasks:
-        cache.trim()
+    def ask(chosen: Iterable[tuple[int, str, Question]]) -> None:
+        tasks = []
+        for number, path, question in chosen:
+            seen = known.look_up(number, path, question, whole=path in asked)
+            if isinstance(seen, Done):
+                take(seen)
+            else:
+                tasks.append(seen)
+        if cache is not None and any(task.path not in overlay for task in tasks):
+            cache.prepare()
+        for done in answers(tasks, known.read, Asked(packages, cache), jobs):
+            take(done)
+        if cache is not None and tasks:
+            cache.trim()
+
+    ask(question for question in questions if question[1] in asked)
+    taught = {path: settings.taught for path, settings in files}
+    lists = {taught[path] for path in asked}
+    if lists != {Taught()} or _open(result for result, _ in answered.values()):
+        ask(question for question in questions if question[1] not in asked)
     report = Report()
     results: list[FileResult] = []
     for number, (path, _) in enumerate(files):
-        result, text = answered[number]
+        result, text = answered.get(number, (None, None))
         if isinstance(result, FileError):
-            report.errors.append(result)
+            if path in asked:
+                report.errors.append(result)
             continue
-        report.checked += 1
+        report.checked += path in asked
         if result is not None:
             results.append(result)
         if text is not None:
             report.texts[path] = text
     settings_of = dict(files)
-    taught = {path: settings.taught for path, settings in files}
-    asked = {path: settings.by_name() for path, settings in files}
-    project = Project([result.summary for result in results], taught, asked)
-    report.unknown_names = [_unknown(name, settings_of[name.path]) for name in project.lessons.unknown]
-    judged = [judge(proposal, project) for result in results for proposal in result.proposals]
+    selected = {path: settings.by_name() for path, settings in files}
+    project = Project([result.summary for result in results], taught, selected)
+    report.unknown_names = [
+        _unknown(name, settings_of[name.path]) for name in project.lessons.unknown if taught[name.path] in lists
+    ]
+    wanted = [result for result in results if result.summary.path in asked]
+    judged = [judge(proposal, project) for result in wanted for proposal in result.proposals]
     by_path: dict[str, list[Finding]] = {path: [] for path in report.texts}
     for finding in _explained([pair for pair in judged if pair is not None], known):
         by_path[finding.place.path].append(finding)
     for path, found in by_path.items():
-        enabled = settings_of[path].enabled(path)
+        enabled = settings_of[path].enabled(places[path])
         report.findings.extend(suppress.apply(found, report.texts[path], path, enabled, frozenset(all_rules())))
-    report.findings.sort(key=lambda f: (f.place, f.rule))
-    _open_notebooks(report, [path for path, _ in files], known)
+    for path in {step.place.path for finding in report.findings for step in finding.evidence} - report.texts.keys():
+        with contextlib.suppress(OSError, Unreadable):  # gone since: then its lines can't be shown
+            report.texts[path] = text_of(path, known.content(path))[0]
+    _open_notebooks(report, [path for path, _ in files], asked, known)
     return report
 
 
-def _open_notebooks(report: Report, paths: Sequence[str], known: Known) -> None:
+def _open(answers: Iterable[FileResult | FileError | None]) -> bool:
+    """Whether anything is proposed that other files could settle. Most files by themselves say that all is well."""
+    return any(
+        proposal.conditions for given in answers if isinstance(given, FileResult) for proposal in given.proposals
+    )
+
+
+def _open_notebooks(report: Report, paths: Sequence[str], asked: Collection[str], known: Known) -> None:
     """Say of places in notebooks which cell they are in, and which cells were left out because they do not parse."""
     shown = {place.path for finding in report.findings for place in _places(finding)}
     books: dict[str, notebook.Notebook] = {}
     for path in paths:
-        if not path.endswith(notebook.SUFFIX):
+        if not path.endswith(notebook.SUFFIX) or not (path in asked or path in shown):
             continue
         try:
             book = opened(known.content(path))
@@ -140,7 +208,7 @@ def _open_notebooks(report: Report, paths: Sequence[str], known: Known) -> None:
             continue  # it has been said, or it is gone
         if path in shown:
             books[path] = book
-        for number, error in [] if suppress.skips_file(book.text) else book.broken:
+        for number, error in [] if path not in asked or suppress.skips_file(book.text) else book.broken:
             line, column = error.line or 1, error.column or 1
             at = book.file_line(number, line)
             cell = Cell(number, line, column, line, column, at, at)
@@ -152,20 +220,19 @@ def _open_notebooks(report: Report, paths: Sequence[str], known: Known) -> None:
     report.notebooks = books
     for number, finding in enumerate(report.findings):
         if any(place.path in books for place in _places(finding)):
-            steps = tuple(Evidence(placed(step.place), step.message) for step in finding.evidence)
-            report.findings[number] = dataclasses.replace(finding, place=placed(finding.place), evidence=steps)
+            report.findings[number] = _moved(finding, placed)
 
 
 def _places(finding: Finding) -> list[Place]:
     return [finding.place, *(step.place for step in finding.evidence)]
 
 
-def _questions(files: Sequence[tuple[str, Settings]]) -> Iterator[tuple[str, Question]]:
-    """Each file with what it is asked."""
+def _questions(files: Sequence[tuple[str, Settings]], places: Mapping[str, str]) -> Iterator[tuple[str, Question]]:
+    """Each file with what it is asked: the same whether it is reported on or only known, so that its entry is, too."""
     same: dict[int, Question] = {}
     for path, settings in files:
         if settings.per_file_ignores or id(settings) not in same:
-            enabled = settings.enabled(path)
+            enabled = settings.enabled(places[path])
             rules = tuple(rule for rule in registry.rules() if rule in enabled)
             same[id(settings)] = Question(rules, settings.limits)
         yield path, same[id(settings)]
@@ -235,9 +302,12 @@ def _weight(severity: Severity) -> int:
     return [Severity.NOTE, Severity.WARNING, Severity.ERROR].index(severity)
 
 
-def _packages(paths: Sequence[str]) -> frozenset[str]:
-    """The folders whose names belong to their modules' names: packages, and what tells scripts of one name apart."""
-    folders = _with_init(paths)
+def _packages(paths: Sequence[str], root: str = "") -> frozenset[str]:
+    """The folders whose names belong to their modules' names: packages, and what tells scripts of one name apart.
+
+    root: the folder that the paths start from, "" for the current one.
+    """
+    folders = _with_init(paths, root)
     for _ in range(_APART):
         named: dict[str, list[str]] = {}
         for path in paths:
@@ -261,7 +331,7 @@ def _outermost(folder: PurePosixPath, folders: frozenset[str]) -> PurePosixPath:
     return folder
 
 
-def _with_init(paths: Iterable[str]) -> frozenset[str]:
+def _with_init(paths: Iterable[str], root: str) -> frozenset[str]:
     """The folders that hold an `__init__.py`, as far up from the checked files as they go."""
     found: set[str] = set()
     seen: set[str] = set()
@@ -269,7 +339,7 @@ def _with_init(paths: Iterable[str]) -> frozenset[str]:
         folder = PurePosixPath(path).parent
         while str(folder) not in seen:
             seen.add(str(folder))
-            if not (Path(folder) / "__init__.py").is_file():
+            if not record.is_file(os.path.join(root, str(folder), "__init__.py")):
                 break
             found.add(str(folder))
             folder = folder.parent

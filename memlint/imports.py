@@ -11,6 +11,7 @@ from typing import Any
 
 import libcst as cst
 
+from memlint import record
 from memlint.fixer import Refuse
 from memlint.names import RUNTIME, Need, source
 
@@ -37,7 +38,7 @@ def runtime_module(runtime: str, path: str) -> str:
     file = Path(os.path.abspath(vendored))
     parts = [file.stem]
     folder = file.parent
-    while (folder / "__init__.py").is_file():
+    while record.is_file(str(folder / "__init__.py")):
         parts.append(folder.name)
         folder = folder.parent
     if file.suffix != ".py" or not all(part.isidentifier() and not keyword.iskeyword(part) for part in parts):

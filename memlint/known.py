@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
-from memlint import codec
+from memlint import codec, record
 from memlint.cache import Cache, Keys
 from memlint.facts import FileFacts
 from memlint.facts.scopes import module_name
@@ -21,14 +20,17 @@ class Known:
     """Reads files, and finds the cached answers for them by their content.
 
     packages: see `memlint.engine`. overlay: contents that replace the disk's; what is said of them is not cached.
+    places: where files lie whose path is not from the current folder.
     """
 
-    def __init__(self, cache: Cache | None, packages: frozenset[str], overlay: Mapping[str, bytes]) -> None:
-        self._cache, self._packages, self._overlay = cache, packages, overlay
+    def __init__(
+        self, cache: Cache | None, packages: frozenset[str], overlay: Mapping[str, bytes], places: Mapping[str, str]
+    ) -> None:
+        self._cache, self._packages, self._overlay, self._at = cache, packages, overlay, places
         self._keys = Keys()
 
-    def look_up(self, number: int, path: str, question: Question) -> Done | Task:
-        """What is known of a file, or the task to find it out."""
+    def look_up(self, number: int, path: str, question: Question, *, whole: bool) -> Done | Task:
+        """What is known of a file, or the task to find it out. whole: with its proposals."""
         if self._cache is None:
             return Task(number, path, self._size(path), question)
         task = Task(number, path, 0, question)
@@ -39,7 +41,7 @@ class Known:
         packed = self._cache.get(self._key("answer", path, question, data))
         try:
             if packed is not None:
-                return Done(task, data, codec.decode(packed))
+                return Done(task, data, codec.decode(packed) if whole else codec.decode_summary(packed))
         except codec.Unfit:
             pass  # asked again, and written anew
         return Task(number, path, len(data), question)
@@ -83,11 +85,11 @@ class Known:
 
     def content(self, path: str) -> bytes:
         """The bytes of a file. Raises OSError."""
-        return self._overlay[path] if path in self._overlay else Path(path).read_bytes()
+        return self._overlay[path] if path in self._overlay else record.read(self._at.get(path, path))
 
     def _size(self, path: str) -> int:
         try:
-            return len(self._overlay[path]) if path in self._overlay else os.stat(path).st_size
+            return len(self._overlay[path]) if path in self._overlay else os.stat(self._at.get(path, path)).st_size
         except OSError:
             return 0  # reading it will say why
 

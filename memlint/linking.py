@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from memlint.facts import knowledge as k
@@ -26,13 +26,21 @@ PASSING_CAP = 4
 """Through how many parameters in turn an object is followed back to where it was made."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Caller:
     """A call of a function. sure: the receiver's class or the path says so, not only the name."""
 
     function: FunctionId
     call: Call
     sure: bool
+
+
+@dataclass(slots=True, eq=False)
+class _Received:
+    """What is passed to a function, by its parameters, in the first `count` calls that are known of it."""
+
+    count: int = 0
+    passed: dict[str, list[tuple[Caller, Argument]]] = field(default_factory=lambda: defaultdict(list))
 
 
 class Linked:
@@ -63,6 +71,16 @@ class Linked:
         self.callees: dict[FunctionId, list[tuple[FunctionId, Caller]]] = defaultdict(list)
         self._passed_as: dict[str, set[str]] = defaultdict(set)
         self._passed_from: dict[str, set[str]] = defaultdict(set)
+        # Most names are asked for many times over.
+        self._by_bare_name = {
+            name: found
+            for name, found in self._by_name.items()
+            if len(found) <= NAME_CAP and name not in k.COMMON_NAMES
+        }
+        self._by_paths: dict[tuple[str, str], list[FunctionId]] = {}
+        self._of_receiver: dict[tuple[str, str], list[FunctionId]] = {}
+        self._classes_of: dict[tuple[str, str], set[str] | None] = {}
+        self._received: dict[FunctionId, _Received] = defaultdict(_Received)
         self._link()
 
     # -- look-up -------------------------------------------------------------------------------------------------
@@ -97,11 +115,15 @@ class Linked:
                 if call.given and not call.path:
                     given.append((function.id, call))
                 else:
-                    self._connect(function.id, call, *self.resolve(call, function.id[0]))
+                    targets, sure = self.resolve(call, function.id[0])
+                    if targets:
+                        self._connect(function.id, call, targets, sure)
         while given:
             found = [(caller, call, self._on_given(call, caller[0])) for caller, call in given]
             for caller, call, targets in found:
-                self._connect(caller, call, targets, True)
+                if targets:
+                    self._connect(caller, call, targets, True)
+            self._classes_of.clear()  # each call that is connected may pass something more
             left = [(caller, call) for caller, call, targets in found if not targets]
             if len(left) == len(given):
                 break
@@ -110,11 +132,18 @@ class Linked:
             self._connect(caller, call, *self.resolve(call, caller[0]))
 
     def _connect(self, function: FunctionId, call: Call, targets: list[FunctionId], sure: bool) -> None:
+        caller = Caller(function, call, sure)
+        called = self.callees[function]
+        passed = [(name, a.holder.removesuffix("[]")) for name, a in _arguments(call) if a.holder]
         for target in targets:
-            caller = Caller(function, call, sure)
             self.callers[target].append(caller)
-            self.callees[function].append((target, caller))
-            self._link_arguments(target, call)
+            called.append((target, caller))
+            for name, holder in passed:
+                parameter = self._parameter(target, call, name)
+                if parameter:
+                    inner = f"param:{target[1]}:{parameter}"
+                    self._passed_as[holder].add(inner)
+                    self._passed_from[inner].add(holder)
 
     def meant(self, call: Callee, module: str) -> tuple[list[FunctionId], bool]:
         """The functions that a call in this module may mean, once all calls are linked, and whether that is sure."""
@@ -123,12 +152,20 @@ class Linked:
 
     def _on_given(self, call: Callee, module: str) -> list[FunctionId]:
         """The methods that a call on a parameter means, where all that is passed for it has a known class."""
-        classes = self._classes_given(module, call.given)
+        key = module, call.given
+        if key not in self._classes_of:
+            self._classes_of[key] = self._classes_given(*key)
+        classes = self._classes_of[key]
         targets = [self._method_of(cls, call.name) for cls in sorted(classes or ())]
         return [f for found in targets for f in found] if all(targets) else []
 
     def _method_of(self, cls: str, name: str) -> list[FunctionId]:
-        return [f for relative in self.family(cls) for f in self._methods.get((relative, name), ())]
+        key = cls, name
+        if key not in self._of_receiver:
+            self._of_receiver[key] = [
+                f for relative in self.family(cls) for f in self._methods.get((relative, name), ())
+            ]
+        return self._of_receiver[key]
 
     def _classes_given(self, module: str, identity: str, depth: int = 0) -> set[str] | None:
         """The classes of what callers pass for a parameter, None where one of them is not known."""
@@ -197,16 +234,16 @@ class Linked:
     def resolve(self, call: Callee, near: str) -> tuple[list[FunctionId], bool]:
         """The functions that a call may mean, and whether that is sure. near: the module that the call stands in."""
         if call.path:
-            return self._by_path(self._from(near, call.path)), True
+            key = near, call.path
+            if key not in self._by_paths:
+                self._by_paths[key] = self._by_path(self._from(near, call.path))
+            return self._by_paths[key], True
         if call.receiver:
             owner = call.receiver.rpartition(".")[2]
             found = self._method_of(owner, call.name)
             if found or call.on_self:
                 return found, True
-        if call.name in k.COMMON_NAMES:
-            return [], False
-        found = list(self._by_name.get(call.name, ()))
-        return (found, False) if len(found) <= NAME_CAP else ([], False)
+        return self._by_bare_name.get(call.name, []), False
 
     def _from(self, near: str, path: str) -> str:
         """A path under the name that the project knows its module by: scripts import what lies beside them."""
@@ -236,32 +273,23 @@ class Linked:
         found = [f for f in self._by_name.get(last, ()) if "." not in f[1] and f[0].startswith(head.split(".")[0])]
         return found if len(found) == 1 else []
 
-    def _link_arguments(self, target: FunctionId, call: Call) -> None:
-        for name, argument in self._arguments(call):
-            passed = argument.holder.removesuffix("[]")
-            parameter = self._parameter(target, call, name) if passed else ""
-            if parameter:
-                inner = f"param:{target[1]}:{parameter}"
-                self._passed_as[passed].add(inner)
-                self._passed_from[inner].add(passed)
-
     def passed_to(self, function: FunctionId, parameter: str) -> list[tuple[Caller, Argument]]:
         """What callers pass for a parameter."""
-        found = []
-        for caller in self.callers.get(function, ()):
-            for name, argument in self._arguments(caller.call):
-                if self._parameter(function, caller.call, name) == parameter:
-                    found.append((caller, argument))
-        return found
-
-    def _arguments(self, call: Call) -> list[tuple[int | str, Argument]]:
-        return [*enumerate(call.args), *call.keywords]
+        callers = self.callers.get(function)
+        if not callers:
+            return []
+        received = self._received[function]
+        for caller in callers[received.count :]:
+            for name, argument in _arguments(caller.call):
+                received.passed[self._parameter(function, caller.call, name)].append((caller, argument))
+        received.count = len(callers)
+        return received.passed.get(parameter, [])
 
     def _parameter(self, target: FunctionId, call: Callee, name: int | str) -> str:
-        params = self.functions[target].params
+        summary = self.functions[target]
+        params = summary.params
         if isinstance(name, str):
             return name if name in params else ""
-        summary = self.functions[target]
         on_object = summary.is_method and (call.receiver or not call.path or summary.name == "__init__")
         offset = 1 if on_object or summary.is_classmethod else 0
         return params[name + offset] if name + offset < len(params) else ""
@@ -285,6 +313,10 @@ def closure(start: Iterable[T], step: Callable[[T], Iterable[T]], cap: int = 10_
 def _at_import(callers: list[Caller]) -> bool:
     """Whether there are callers, and all stand in a module's body, outside of loops."""
     return bool(callers) and all(c.function[1] == MODULE_BODY and not c.call.loops for c in callers)
+
+
+def _arguments(call: Call) -> list[tuple[int | str, Argument]]:
+    return [*enumerate(call.args), *call.keywords]
 
 
 def last_name(function: FunctionId) -> str:

@@ -59,6 +59,7 @@ class Project(Linked):
         for summary in summaries:
             self._add(summary)
         self._aliases: dict[str, frozenset[str]] = {}
+        self._unseen: dict[str, list[str]] = {}
         self.switching = {
             name for f in self.functions.values() if f.switches_grad_off for name in (f.name, f.owner) if name
         }
@@ -86,14 +87,16 @@ class Project(Linked):
 
     def unseen_bases(self, name: str) -> list[str]:
         """Bases of a class, at any height, that are not in the project and not torch's own."""
-        above = (cls for ancestor in closure([name], self._bases) for cls in self.classes.get(ancestor, ()))
-        bases = [base for cls in above for base in cls.bases if base.rpartition(".")[2] not in self.classes]
-        known = ("torch.", "typing.", "abc.", "enum.")
-        return [base for base in bases if base not in _PLAIN_BASES and not base.startswith(known)]
+        if name not in self._unseen:
+            above = (cls for ancestor in closure([name], self._bases) for cls in self.classes.get(ancestor, ()))
+            bases = [base for cls in above for base in cls.bases if base.rpartition(".")[2] not in self.classes]
+            known = ("torch.", "typing.", "abc.", "enum.")
+            self._unseen[name] = [b for b in bases if b not in _PLAIN_BASES and not b.startswith(known)]
+        return self._unseen[name]
 
     def _bases_of_hook(self, function: FunctionSummary) -> list[str]:
         """The unseen bases of a method's class, if it is called like any framework's hook."""
-        return self.unseen_bases(function.owner) if function.owner and function.name in frameworks.HOOKS else []
+        return self.unseen_bases(function.owner) if function.name in frameworks.HOOKS and function.owner else []
 
     # -- fixpoints -----------------------------------------------------------------------------------------------
 
@@ -106,7 +109,7 @@ class Project(Linked):
             if function.owner:
                 if function.name == "forward" and self.is_module(function.owner):
                     seeds[function.id] = Reason(function.spot, "the forward of a module runs in every step")
-                elif frameworks.runs_per_step(function.name, self._bases_of_hook(function)):
+                elif (bases := self._bases_of_hook(function)) and frameworks.runs_per_step(function.name, bases):
                     seeds[function.id] = Reason(function.spot, f"`{function.name}` is a hook that runs in every step")
             for hook in function.hooks:
                 inner = (function.id[0], f"{function.id[1]}.<locals>.{hook}")
@@ -118,11 +121,12 @@ class Project(Linked):
     def _spread(self, loop: str, found: dict[FunctionId, Reason]) -> dict[FunctionId, Reason]:
         """The least fixpoint of "called in such a loop, or by a function that is"."""
         for target, callers in self.callers.items():
+            if last_name(target) in MAKERS:
+                continue  # what a constructor fills is new each time
+            function = self.functions[target]
             for caller in callers:
-                if last_name(target) in MAKERS:
-                    break  # what a constructor fills is new each time
-                steps = caller.call.loops and self.functions[target].trains  # a loop over a function that trains
-                steps |= caller.call.items and self.functions[target].steps
+                steps = caller.call.loops and function.trains  # a loop over a function that trains
+                steps |= caller.call.items and function.steps
                 if not (getattr(caller.call, loop) or steps) or not caller.sure or caller.function[1] == target[1]:
                     continue
                 if self.outlives(caller):
@@ -130,12 +134,13 @@ class Project(Linked):
                     break
         todo = list(found)
         while todo:
-            function = todo.pop()
-            for target, caller in self.callees.get(function, ()):
-                new = caller.call.made_here or last_name(target) in MAKERS  # an object of this run of the function
-                if caller.sure and target not in found and not new:
-                    found[target] = Reason(caller.call.spot, f"`{function[1]}`, which repeats, calls `{target[1]}`")
-                    self._caller_of.setdefault(target, function)
+            source = todo.pop()
+            for target, caller in self.callees.get(source, ()):
+                if not caller.sure or target in found:
+                    continue
+                if not caller.call.made_here and last_name(target) not in MAKERS:  # else new in each run of the source
+                    found[target] = Reason(caller.call.spot, f"`{source[1]}`, which repeats, calls `{target[1]}`")
+                    self._caller_of.setdefault(target, source)
                     todo.append(target)
         return found
 
@@ -155,20 +160,22 @@ class Project(Linked):
         listed = self.lessons.grad_off
         inside = {f for f, callers in self.callers.items() if callers} | listed
         for summary in self.functions.values():
-            if frameworks.runs_without_grad(summary.name, self._bases_of_hook(summary)):
-                inside.add(summary.id)
-        changed = True
-        while changed:
-            changed = False
-            for function in inside - listed:
-                if any(self.grad_on(c.call) and c.function not in inside for c in self.callers.get(function, ())):
-                    inside.discard(function)
-                    changed = True
+            if summary.name in frameworks.HOOKS:
+                if frameworks.runs_without_grad(summary.name, self._bases_of_hook(summary)):
+                    inside.add(summary.id)
+        todo = list(inside - listed)
+        while todo:
+            function = todo.pop()
+            if function not in inside:
+                continue
+            if any(self.grad_on(c.call) and c.function not in inside for c in self.callers.get(function, ())):
+                inside.discard(function)
+                todo += [target for target, _ in self.callees.get(function, ()) if target not in listed]
         return inside
 
     def grad_on(self, call: Call) -> bool:
         """Whether a call is made with gradients on: no region, decorator or helper context there switches them off."""
-        return call.mode == ON and not any(name in self.switching for name in call.helpers)
+        return call.mode == ON and (not call.helpers or self.switching.isdisjoint(call.helpers))
 
     def is_called(self, function: FunctionId) -> bool:
         """Whether anything calls a function, be it by its name alone, or Python itself does."""

@@ -5,18 +5,18 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memlint import edit, imports, registry, suppress
 from memlint.disk import replace, vendor, vendoring
+from memlint.draft import Draft, drafted
 from memlint.engine import FileError
 from memlint.fixer import Edit, Refuse, Safety
-from memlint.notebook import SUFFIX, Notebook, NotebookError
 from memlint.rule import Finding
-from memlint.source import Unreadable, decode, opened
+from memlint.source import Unreadable
 from memlint.tree import Tree, lines
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Check = Callable[..., Report]
 
-__all__ = ["RepairReport", "copies", "repair", "vendor", "write"]
+__all__ = ["RepairReport", "Unit", "copies", "repair", "vendor", "write"]
 
 # Each round settles everything that does not overlap, so that two or three are common.
 MAX_ROUNDS = 100
@@ -33,6 +33,14 @@ MAX_ROUNDS = 100
 # How a finding is known again in the next round, when lines have moved: path, rule, function, text of its line, number
 # among equals.
 _Key = tuple[str, str, int, str, int]
+
+Unit = tuple[str, str, int]
+"""What is made or left as one: path, rule and line of fixes. It is the line of the file as it was at the beginning, so
+that a fix is known again whichever others are made beside it."""
+
+
+def _nothing(path: str) -> None:
+    """No file has to be left alone."""
 
 
 @dataclass(slots=True)
@@ -44,6 +52,8 @@ class RepairReport:
     refused: with the reason; withheld: need `--unsafe-fixes`, or are only suggested. Both stand where they are in the
         new text. Findings of rules without a fixer are in neither.
     vendored: paths that the runtime has to be copied to.
+    made: the units of all fixes that were made, in their order. aside: findings that could have been fixed, had their
+        unit been among those to make; where they stand in the new text.
     """
 
     changed: dict[str, tuple[bytes, bytes]] = field(default_factory=dict)
@@ -52,6 +62,8 @@ class RepairReport:
     withheld: list[Finding] = field(default_factory=list)
     errors: list[FileError] = field(default_factory=list)
     vendored: set[str] = field(default_factory=set)
+    made: list[Unit] = field(default_factory=list)
+    aside: list[tuple[Unit, Finding]] = field(default_factory=list)
 
 
 def repair(
@@ -61,23 +73,31 @@ def repair(
     unsafe: bool,
     check: Check,
     suggested: bool = False,
+    only: Collection[Unit] | None = None,
+    contents: Mapping[str, bytes] | None = None,
+    bar: Callable[[str], str | None] = _nothing,
 ) -> RepairReport:
     """Fix what can be fixed, round by round, until nothing is left to try. Writes nothing.
 
     rules: the rules to fix, None for all. unsafe: also apply fixes that change more than memory.
     suggested: also apply those that are only ever shown; for a copy of the code, the command line has no such switch.
+    only: of all fixes those of these units. contents: what files held at the beginning, where they hold something else
+    now. bar: says why a file must be left alone, or None.
     An edit is kept only if its finding is gone and nothing new was found in the function that it changed.
     """
     allowed = {Safety.SAFE: True, Safety.UNSAFE: unsafe, Safety.SUGGESTED: suggested}
-    return _Repair(files, rules, allowed, check).run()
+    return _Repair(files, rules, allowed, check, only, contents or {}, bar).run()
 
 
-def write(report: RepairReport) -> list[FileError]:
-    """Put a repair on the disk, each file whole or not at all; nothing where the runtime can't be put first."""
-    errors = [error for path in sorted(report.vendored) if (error := vendor(path)) is not None]
+def write(report: RepairReport, scratch: Path | None = None) -> list[FileError]:
+    """Put a repair on the disk, each file whole or not at all; nothing where the runtime can't be put first.
+
+    scratch: see `memlint.disk`.
+    """
+    errors = [error for path in sorted(report.vendored) if (error := vendor(path, scratch)) is not None]
     if not errors:
         changed = report.changed.items()
-        errors = [error for path, (old, new) in changed if (error := replace(path, old, new)) is not None]
+        errors = [error for path, (old, new) in changed if (error := replace(path, old, new, scratch)) is not None]
     return errors
 
 
@@ -90,40 +110,12 @@ def copies(report: RepairReport) -> tuple[dict[str, tuple[bytes | None, bytes]],
 
 
 @dataclass(slots=True)
-class _Draft:
-    """A file on its way: what was read, and the text as far as it is repaired."""
-
-    old: bytes
-    text: str
-    encoding: str
-    bom: bool
-    notebook: Notebook | None = None
-
-    def settled(self, text: str) -> str:
-        """A new text as it would be read from the file."""
-        try:
-            return text if self.notebook is None else self.notebook.settled(text)
-        except NotebookError as error:
-            raise Refuse(error.message) from None
-
-    def encode(self, text: str) -> bytes:
-        if self.notebook is not None:
-            try:
-                return self.notebook.write(text)
-            except NotebookError as error:
-                raise Refuse(error.message) from None
-        try:
-            return (b"\xef\xbb\xbf" if self.bom else b"") + text.encode(self.encoding)
-        except UnicodeEncodeError:
-            raise Refuse(f"the new code can't be written in {self.encoding}") from None
-
-
-@dataclass(slots=True)
 class _Step:
     """One edit to try. regions: the functions that it touches."""
 
     finding: Finding
     key: _Key
+    unit: Unit
     edit: Edit
     regions: frozenset[int]
 
@@ -136,13 +128,14 @@ class _Attempt:
     begins and ends in the new text; their number is the same as before.
     """
 
-    draft: _Draft
+    draft: Draft
     text: str
     findings: list[tuple[int, Finding]] = field(default_factory=list)
     functions: list[tuple[int, int]] = field(default_factory=list)
     steps: list[_Step] = field(default_factory=list)
     refused: list[tuple[Finding, str]] = field(default_factory=list)
     withheld: list[Finding] = field(default_factory=list)
+    aside: list[tuple[Unit, Finding]] = field(default_factory=list)
 
 
 class _Repair:
@@ -152,13 +145,19 @@ class _Repair:
         rules: frozenset[str] | None,
         allowed: Mapping[Safety, bool],
         check: Check,
+        only: Collection[Unit] | None,
+        contents: Mapping[str, bytes],
+        bar: Callable[[str], str | None],
     ) -> None:
         self.files = files
         self.settings = dict(files)
         self.fixers = {name: f for name, f in registry.fixers().items() if rules is None or name in rules}
         self.allowed = allowed
         self.check = check
-        self.drafts: dict[str, _Draft | None] = {}
+        self.only = only
+        self.contents = contents
+        self.bar = bar
+        self.drafts: dict[str, Draft | None] = {}
         self.failed: dict[_Key, str] = {}
         self.alone: set[_Key] = set()
         self.report = RepairReport()
@@ -175,6 +174,7 @@ class _Repair:
             self.report.refused += attempt.refused
             self.report.refused += [(step.finding, f"not reached in {MAX_ROUNDS} rounds") for step in attempt.steps]
             self.report.withheld += attempt.withheld
+            self.report.aside += attempt.aside
         self.report.errors += seen.errors
         for path, draft in self.drafts.items():
             if draft is not None and (new := draft.encode(draft.text)) != draft.old:
@@ -183,7 +183,7 @@ class _Repair:
 
     def look(self, attempts: Mapping[str, _Attempt]) -> Report:
         """Check all files as they would be."""
-        overlay = {}
+        overlay = dict(self.contents)
         for path, draft in self.drafts.items():
             if draft is not None:
                 new = draft.encode(attempts[path].text if path in attempts else draft.text)
@@ -206,17 +206,15 @@ class _Repair:
                     attempts[path] = self.attempt(path, draft, findings, frozenset())
         return attempts
 
-    def draft(self, path: str, text: str) -> _Draft | None:
+    def draft(self, path: str, text: str) -> Draft | None:
         """The file as it was read, or None where it can't be repaired; the report says why."""
         if path not in self.drafts:
             self.drafts[path] = None
             try:
-                old = Path(path).read_bytes()
-                if path.endswith(SUFFIX):
-                    book = opened(old)
-                    draft = _Draft(old, book.text, "utf-8", False, book)
-                else:
-                    draft = _Draft(old, *decode(old))
+                if (barred := self.bar(path)) is not None:
+                    raise Refuse(barred)
+                old = self.contents[path] if path in self.contents else Path(path).read_bytes()
+                draft = drafted(path, old)
                 if draft.text != text or draft.encode(text) != old:
                     raise Refuse("it was changed while it was checked, or can't be written back unchanged")
                 self.drafts[path] = draft
@@ -225,7 +223,7 @@ class _Repair:
                 self.report.errors.append(FileError(path, None, None, f"not repaired: {reason}"))
         return self.drafts[path]
 
-    def attempt(self, path: str, draft: _Draft, findings: list[Finding], without: frozenset[_Key]) -> _Attempt:
+    def attempt(self, path: str, draft: Draft, findings: list[Finding], without: frozenset[_Key]) -> _Attempt:
         """The edits to try on one file, made. Its tree is not kept: a round may try many files.
 
         without: those that are set aside in this round. What overlaps them waits for them, unless they have failed.
@@ -238,6 +236,7 @@ class _Repair:
             attempt.refused += [(finding, str(reason)) for finding in findings if finding.rule in self.fixers]
             return attempt
         steps = []
+        origins = draft.origins()
         attempt.findings = [(_region(finding.place.line, tree.functions), finding) for finding in findings]
         for key, finding in _keyed(attempt.findings, draft.text):
             if finding.rule not in self.fixers or key in without and key in self.failed:
@@ -252,8 +251,12 @@ class _Repair:
             if not self.allowed[change.safety]:
                 attempt.withheld.append(finding)
                 continue
+            unit = (path, finding.rule, origins[min(finding.place.line, len(origins)) - 1])
+            if self.only is not None and unit not in self.only:
+                attempt.aside.append((unit, finding))
+                continue
             touched = {_region(tree.line_of(node), tree.functions) for node in change.changes}
-            steps.append(_Step(finding, key, change, frozenset({key[2], *touched})))
+            steps.append(_Step(finding, key, unit, change, frozenset({key[2], *touched})))
         # Of edits that overlap, the inner one goes first: what it changes might no longer be found after the outer one.
         steps.sort(key=lambda step: -max(len(list(tree.around(node))) for node in step.edit.changes))
         earlier: list[_Step] = []
@@ -323,6 +326,7 @@ class _Repair:
         for path, attempt in attempts.items():
             attempt.draft.text = attempt.text
             fixed = [step.finding for step in attempt.steps]
+            self.report.made += [step.unit for step in attempt.steps if step.unit not in self.report.made]
             left = _counts(path, attempt, after)
             for region, finding in attempt.findings:
                 if finding in fixed or (finding.rule in self.fixers and not left[region, finding.rule]):
@@ -332,7 +336,7 @@ class _Repair:
                 self.report.vendored.add(vendored)
 
 
-def _made(steps: Sequence[_Step], tree: Tree, draft: _Draft) -> tuple[str, list[tuple[int, int]]]:
+def _made(steps: Sequence[_Step], tree: Tree, draft: Draft) -> tuple[str, list[tuple[int, int]]]:
     """The text after these steps, and where its functions are. Raises Refuse."""
     text = draft.settled(edit.apply(tree, [step.edit for step in steps]))
     draft.encode(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import multiprocessing
 import os
@@ -106,6 +107,13 @@ def _round(waiting: list[Task], read: Read, asked: Asked, jobs: int, ahead: int)
 
     ahead: how many more tasks than workers are handed out, so that no worker waits for its next one.
     """
+    with _own_modules_only():
+        return (yield from _worked_on(waiting, read, asked, jobs, ahead))
+
+
+def _worked_on(
+    waiting: list[Task], read: Read, asked: Asked, jobs: int, ahead: int
+) -> Generator[Done, None, list[Task]]:
     others = set(multiprocessing.active_children())
     running: dict[Future[Answer | bytes], tuple[Task, bytes]] = {}
     crashed: list[Task] = []
@@ -145,8 +153,38 @@ def _round(waiting: list[Task], read: Read, asked: Asked, jobs: int, ahead: int)
     return crashed
 
 
+@contextlib.contextmanager
+def _own_modules_only() -> Iterator[None]:
+    """Keep Python's modules from being looked for in the current folder first, which may be the checked project's.
+
+    A process that is started anew would do so.
+    """
+    before = os.environ.get(_SAFE_PATH)
+    os.environ[_SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_SAFE_PATH]
+        else:
+            os.environ[_SAFE_PATH] = before
+
+
+_SAFE_PATH = "PYTHONSAFEPATH"
+
+
+def _may_start_anew() -> bool:
+    """Whether that works; else whether nothing in the current folder goes by the name of one of Python's modules."""
+    if sys.flags.isolated or sys.version_info >= (3, 11) and not sys.flags.ignore_environment:
+        return True
+    return not any(name.partition(".")[0] in sys.stdlib_module_names for name in os.listdir())
+
+
 def _pool(jobs: int, asked: Asked) -> ProcessPoolExecutor | None:
-    context = multiprocessing.get_context(_METHOD if threading.active_count() == 1 else "spawn")
+    method = _METHOD if threading.active_count() == 1 else "spawn"
+    if method == "spawn" and not _may_start_anew():
+        return None
+    context = multiprocessing.get_context(method)
     try:
         return ProcessPoolExecutor(jobs, context, _begin, (asked,))
     except (OSError, ImportError, NotImplementedError):

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from memlint import __version__, engine, registry, repair
+from memlint import __version__, engine, record, registry, repair
 from memlint.cli import main
 from memlint.cli.progress import Progress
 from memlint.engine import FileError
@@ -261,11 +261,15 @@ def test_files_that_cannot_be_read_are_one_line_each(run: Run, write: Write) -> 
 
 
 def test_a_file_without_permission(run: Run, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path) -> bytes:
-        raise PermissionError(13, "Permission denied")
+    read = record.read
+
+    def refuse(path: str) -> bytes:
+        if path == "a.py":
+            raise PermissionError(13, "Permission denied")
+        return read(path)
 
     write("a.py", CLEAN)
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(record, "read", refuse)
     result = run("check")
     assert result.status == 1
     assert result.err.startswith("memlint: error: a.py: can't be read: Permission denied\n")
@@ -671,7 +675,7 @@ def test_fix_does_not_claim_what_was_not_written(
 ) -> None:
     path = "a.py" if runtime == "import" else "helpers.py"
     write("a.py", LEAKY)
-    monkeypatch.setattr(repair, "write", lambda report: [FileError(path, None, None, "not written: it is read-only")])
+    monkeypatch.setattr(repair, "write", lambda *_: [FileError(path, None, None, "not written: it is read-only")])
     result = run("fix", "--unsafe-fixes", "--runtime", runtime)
     assert result.status == 1
     assert "fixed" not in result.out

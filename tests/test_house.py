@@ -24,6 +24,7 @@ LONGEST_FILE = 500
 ORDER = [
     {"memlint"},  # the version, and where the package lies
     {"memlint.runtime", "memlint.rule", "memlint.fixer"},  # the helpers, and the words that all others speak
+    {"memlint.record"},
     {"memlint.positions"},
     {"memlint.magics"},
     {"memlint.notebook"},
@@ -38,13 +39,16 @@ ORDER = [
     {"memlint.registry", "memlint.edit"},
     {"memlint.config"},
     {"memlint.proposals", "memlint.cache"},
-    {"memlint.codec"},
+    {"memlint.codec", "memlint.memo"},
     {"memlint.workers"},
     {"memlint.known"},
-    {"memlint.discover", "memlint.engine"},
-    {"memlint.disk"},
-    {"memlint.baseline", "memlint.changes"},
+    {"memlint.discover"},
+    {"memlint.around"},
+    {"memlint.engine"},
+    {"memlint.disk", "memlint.roots", "memlint.git"},
+    {"memlint.baseline", "memlint.changes", "memlint.uncommitted", "memlint.transaction", "memlint.draft"},
     {"memlint.repair"},
+    {"memlint.verifying"},
     {"memlint.report"},
     {"memlint.cli"},
     {"memlint.__main__"},

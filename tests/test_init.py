@@ -118,7 +118,7 @@ def test_files_that_are_not_there_are_made(run: Run, write: Write) -> None:
 def test_the_table_can_be_read_and_says_every_key_that_has_no_table_of_its_own(run: Run, write: Write) -> None:
     write("a.py", LEAKY)
     run("init", "--write")
-    rest = {"select", "fixable", "per-file-ignores", "baseline", "limits", "rules"}
+    rest = {"select", "fixable", "per-file-ignores", "link", "baseline", "limits", "rules"}
     assert {key[0] for key in layer()} == set(config.KEYS) - rest
     before = run("config", "--isolated").out.splitlines()
     after = run("config").out.replace("# pyproject.toml", "# default").splitlines()

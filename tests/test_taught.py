@@ -204,6 +204,10 @@ def test_names_of_a_nested_configuration_are_about_its_files(
     assert {line.split(":")[0] for line in said.out.splitlines()} == {"b/script.py"}
     assert 'no function "Traner.tick" in the checked files, did you mean "Trainerb.tick"?' in said.err
     main(["check", "b/script.py"])
+    assert "Traner.tick" in capsys.readouterr().err, "the project around it is known"
+    with (tmp_path / "b" / "pyproject.toml").open("a", encoding="utf-8") as settings:
+        settings.write('link = "paths"\n')
+    main(["check", "b/script.py"])
     assert "Traner.tick" not in capsys.readouterr().err, "of single files a list of names says little"
     main(["fix", "--diff"])
     assert 'no function "Traner.tick"' in capsys.readouterr().err

@@ -5,7 +5,7 @@ A block with a title is a file; a block of the language `console` holds commands
     ```python title="train.py"
     ```console
 
-A page is one session: its files are written as they come and its commands run in one folder, under git.
+A page is one session: its files are written, and staged, as they come, and its commands run in one folder, under git.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ def refreshed(page: str) -> str:
                 path = folder / title
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text, encoding="utf-8")
+                _run("git add .", folder, environment)  # `memlint fix` writes over nothing that git does not hold
             elif language == "console":
                 commands = [line for line in text.splitlines() if line.startswith("$ ")]
                 shown = [f"{command}\n{_run(command[2:], folder, environment)}" for command in commands]

@@ -16,6 +16,11 @@ from benchmarks.accuracy.report import commit
 from benchmarks.corpora import runs, verify
 from benchmarks.corpora.runs import Failed, Ran, Said
 
+FIX = (
+    "fix",
+    "--unsafe-fixes",
+    "--allow-dirty",
+)  # the copies may lie in somebody's checkout, where nothing is committed
 LIBCST = "is valid; LibCST alone can't parse it"
 """Why a file is not checked though Python takes it."""
 
@@ -66,9 +71,9 @@ def trial(title: str, origin: str, folder: Path, before: Mapping[str, bytes], jo
     with tempfile.TemporaryDirectory() as cache:
         check = runs.memlint(["check"], folder, Path(cache), jobs)
         untouched = verify.snapshot(folder)
-        fix = runs.memlint(["fix", "--unsafe-fixes"], folder, Path(cache), jobs)
+        fix = runs.memlint(FIX, folder, Path(cache), jobs)
         end = verify.snapshot(folder)
-        again = runs.memlint(["fix", "--unsafe-fixes"], folder, Path(cache), jobs)
+        again = runs.memlint(FIX, folder, Path(cache), jobs)
         rest = runs.memlint(["check"], folder, Path(cache), jobs)
         last = verify.snapshot(folder)
     ran = {"check": check, "fix": fix, "second fix": again, "second check": rest}

@@ -20,7 +20,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 0
     try:
-        return _run(arguments)
+        from memlint.cli import again
+
+        return again.run(arguments, _run)
     except KeyboardInterrupt:
         print("memlint: interrupted", file=sys.stderr)
         return 130
@@ -119,6 +121,12 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     fix.add_argument(
         "--runtime", metavar="import|vendor:PATH", help="import helpers from memlint, or copy them to a file of yours"
     )
+    fix.add_argument("--allow-dirty", action="store_true", help="write over what is neither committed nor staged, too")
+    fix.add_argument("--verify", metavar="COMMAND", help="keep only the fixes under which this command of yours passes")
+    fix.add_argument(
+        "--verify-timeout", type=_seconds, metavar="SECONDS", help="take the command for failed when it runs longer"
+    )
+    fix.add_argument("--restore", action="store_true", help="put back what a --verify that was killed has left changed")
 
     init = commands.add_parser(
         "init",
@@ -184,7 +192,9 @@ def _selection() -> argparse.ArgumentParser:
 def _settings() -> argparse.ArgumentParser:
     group = argparse.ArgumentParser(add_help=False)
     group.add_argument("--config", metavar="FILE", help="take the settings from this TOML file and no other")
-    group.add_argument("--isolated", action="store_true", help="ignore all settings in files")
+    group.add_argument(
+        "--isolated", action="store_true", help="ignore all settings in files, and all files that are not named"
+    )
     return group
 
 
@@ -208,7 +218,15 @@ def _count(text: str) -> int:
     return number
 
 
+def _seconds(text: str) -> float:
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise ValueError
+    return number
+
+
 _count.__name__ = "number of processes"  # as an error message calls it
+_seconds.__name__ = "number of seconds"
 
 
 def _cache() -> argparse.ArgumentParser:

@@ -158,7 +158,9 @@ def _text(data: bytes, path: str) -> str:
 def _document(text: str, path: str) -> dict[str, Any]:
     try:
         document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except RecursionError:
+        raise ConfigError(f"{display_path(path)}: not valid YAML: nested too deeply") from None
+    except (yaml.YAMLError, ValueError) as error:  # a date that is none is no error of YAML's own
         raise ConfigError(f"{display_path(path)}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(document, dict):
         raise ConfigError(f'{display_path(path)}: has no list of "repos"')

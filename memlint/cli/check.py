@@ -28,19 +28,19 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.statistics and layout in ("sarif", "github"):
         raise ConfigError(f"--statistics can't be shown as {layout}")
     resolver = inputs.resolver(arguments)
-    overlay: dict[str, bytes] | None = None
-    unusable: list[FileError] = []
     if arguments.stdin_filename is not None or arguments.paths == ["-"]:
-        files, overlay = inputs.standard_input(arguments, resolver)
+        given = inputs.standard_input(arguments, resolver)
     else:
-        files, unusable = inputs.files(arguments, resolver)
-    narrowing = Narrowing(files, arguments)
+        given = inputs.files(arguments, resolver)
+    files, unusable, known = given.files, given.unusable, given.around.known
+    narrowing = Narrowing(files, arguments, known)
 
     from memlint import engine  # here, so that a slip on the command line is answered without it
 
-    cache, jobs = inputs.cache_in_use(arguments), inputs.jobs(arguments)
-    with Progress(shown=not arguments.quiet) as progress:
-        report = engine.check(files, overlay=overlay, progress=progress, cache=cache, jobs=jobs)
+    cache, jobs = inputs.cache_in_use(arguments, given), inputs.jobs(arguments)
+    with Progress(shown=not arguments.quiet, known=len(known)) as progress:
+        together, overlay = given.around.together, given.overlay
+        report = engine.check(files, together=together, overlay=overlay, progress=progress, cache=cache, jobs=jobs)
     narrowing.apply(report)
     errors = [*unusable, *report.errors]
     settings = dict(files)
@@ -51,7 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
         screen.remark(summary.error_line(error, screen.paint_remarks))
     if not arguments.quiet:
         inputs.warn_of_cache(cache)
-        inputs.warn_of_names(report.unknown_names, arguments.paths)
+        inputs.warn_of_limits(given)
+        inputs.warn_of_names(report.unknown_names, arguments.paths, given)
         narrowing.warn()
         if narrowing.written:
             screen.remark(narrowing.written)

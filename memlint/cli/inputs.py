@@ -6,9 +6,11 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from memlint import discover
+from memlint import discover, record
+from memlint.around import Around, Together, around
 from memlint.cli.screen import complain
 from memlint.config import (
     ConfigError,
@@ -55,36 +57,54 @@ def resolver(arguments: argparse.Namespace) -> Resolver:
     return Resolver(overrides, isolated=arguments.isolated, file=arguments.config)
 
 
-def files(arguments: argparse.Namespace, settings: Resolver) -> tuple[Files, list[FileError]]:
-    """The files below the paths on the command line, and the paths that can't be used."""
+@dataclass(slots=True)
+class Given:
+    """The files to report on, what they are to be judged with, the paths that can't be used, and standard input."""
+
+    files: Files
+    around: Around
+    unusable: list[FileError] = field(default_factory=list)
+    overlay: dict[str, bytes] = field(default_factory=dict)
+
+
+def files(arguments: argparse.Namespace, settings: Resolver) -> Given:
+    """The files below the paths on the command line."""
     from memlint.engine import FileError
 
     if "-" in arguments.paths:
         raise ConfigError("standard input (-) can't be combined with other paths")
-    found = discover.find(arguments.paths or ["."], settings, force_exclude=arguments.force_exclude)
-    return found.files, [FileError(path, None, None, message) for path, message in found.problems]
+    paths = arguments.paths or ["."]
+    found = discover.find(paths, settings, force_exclude=arguments.force_exclude)
+    unusable = [FileError(path, None, None, message) for path, message in found.problems]
+    return Given(found.files, around(paths, found, settings), unusable)
 
 
-def standard_input(arguments: argparse.Namespace, settings: Resolver) -> tuple[Files, dict[str, bytes]]:
-    """Standard input as one file, and its content by the name that it goes by."""
+def standard_input(arguments: argparse.Namespace, settings: Resolver) -> Given:
+    """Standard input as one file, by the name that it goes by."""
     if arguments.paths not in ([], ["-"]):
         raise ConfigError("--stdin-filename can't be combined with paths, other than - for standard input")
     path = display_path(os.path.normpath(arguments.stdin_filename or "-"))
     if arguments.force_exclude and discover.is_excluded(path, settings):
-        return [], {}
-    return [(path, settings.settings(os.path.dirname(path)))], {path: sys.stdin.buffer.read()}
+        return Given([], Around())
+    file = (path, settings.settings(os.path.dirname(path)))
+    if arguments.stdin_filename is None:
+        whole = Around([Together([file], {path})])  # without a name it is nobody's neighbour
+    else:
+        whole = around([path], discover.Found([file], taken={record.real(path): path}), settings)
+    return Given([file], whole, overlay={path: sys.stdin.buffer.read()})
 
 
-def cache(arguments: argparse.Namespace) -> Cache:
-    """The cache, wherever the command line says that it is."""
+def cache(arguments: argparse.Namespace, project: str = "") -> Cache:
+    """The cache, wherever the command line says that it is. project: the folder of the only project that is checked."""
     from memlint.cache import Cache, default_folder
 
-    return Cache(arguments.cache_dir or default_folder(os.curdir))
+    return Cache(arguments.cache_dir or default_folder(project or os.curdir))
 
 
-def cache_in_use(arguments: argparse.Namespace) -> Cache | None:
+def cache_in_use(arguments: argparse.Namespace, given: Given) -> Cache | None:
     """The cache, unless it is switched off."""
-    return None if arguments.no_cache else cache(arguments)
+    roots = given.around.roots
+    return None if arguments.no_cache else cache(arguments, roots.pop() if len(roots) == 1 else "")
 
 
 def jobs(arguments: argparse.Namespace) -> int:
@@ -97,6 +117,7 @@ def jobs(arguments: argparse.Namespace) -> int:
 def warn_of_cache(cache: Cache | None) -> None:
     """Say that nothing could be cached."""
     if cache is not None and cache.problem is not None:
+        record.doubt()
         folder = display_path(str(cache.folder))
         complain(f"nothing is cached: {folder}: {cache.problem.strerror or cache.problem}", "warning")
 
@@ -106,11 +127,17 @@ def warn_of_nothing() -> None:
     complain("no Python files found under the given paths", "warning")
 
 
-def warn_of_names(unknown: Sequence[str], paths: Sequence[str]) -> None:
-    """Say which names in the configuration mean nothing; not where single files were named, which say little."""
-    if all(os.path.isdir(path) for path in paths):
+def warn_of_names(unknown: Sequence[str], paths: Sequence[str], given: Given) -> None:
+    """Say which names in the configuration mean nothing; not where only single files are known, which say little."""
+    if "" not in given.around.roots or all(record.is_folder(path) for path in paths):
         for message in unknown:
             complain(message, "warning")
+
+
+def warn_of_limits(given: Given) -> None:
+    """Say what is not known, though it may be expected to be."""
+    for note in given.around.notes:
+        complain(note, "note")
 
 
 def failing(findings: Sequence[Finding], settings: Mapping[str, Settings]) -> bool:

@@ -23,8 +23,16 @@ class Narrowing:
     left_out: what was found and is not reported, in words. written: the same of a baseline that was written.
     """
 
-    def __init__(self, files: Sequence[tuple[str, Settings]], arguments: argparse.Namespace | None = None) -> None:
-        """arguments: those of `check`; without them only the settings say what is known."""
+    def __init__(
+        self,
+        files: Sequence[tuple[str, Settings]],
+        arguments: argparse.Namespace | None = None,
+        known: Sequence[str] = (),
+    ) -> None:
+        """arguments: those of `check`; without them only the settings say what is left out.
+
+        known: the files that are not reported on, whose changes may be what a finding comes from.
+        """
         self.left_out: list[str] = []
         self.written = ""
         self._settings = dict(files)
@@ -41,7 +49,7 @@ class Narrowing:
                 raise ConfigError("--diff-base can't be combined with standard input: git knows files only")
             from memlint import changes  # here, like the baselines, because most runs need neither
 
-            self._changes = changes.since(arguments.diff_base, self._settings)
+            self._changes = changes.since(arguments.diff_base, [*self._settings, *known])
 
     def apply(self, report: Report) -> None:
         """Take out of a report what is not to be reported: all that is found, where it is written down as known."""

@@ -6,6 +6,8 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from memlint.report.summary import plural
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -18,7 +20,9 @@ _REFRESH = 0.1  # seconds between two pictures of it
 class Progress:
     """Called with files done and files in all; draws on standard error, on a terminal, when the work takes long."""
 
-    def __init__(self, *, shown: bool) -> None:
+    def __init__(self, *, shown: bool, known: int = 0) -> None:
+        """known: how many of the files are read only because they lie around those that are checked."""
+        self._about = f"checking, with {plural(known, 'file')} of the project around" if known else "checking"
         self._shown = shown and sys.stderr.isatty()
         self._next = time.monotonic() + _PATIENCE
         self._bar: Bar | None = None
@@ -34,7 +38,7 @@ class Progress:
 
             # No refreshing thread: the engine may fork.
             self._bar = Bar(console=Console(stderr=True), transient=True, auto_refresh=False)
-            self._bar.add_task("checking", total=total)
+            self._bar.add_task(self._about, total=total)
             self._bar.start()
         self._bar.update(self._bar.task_ids[0], completed=done, total=total, refresh=True)
 

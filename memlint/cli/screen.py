@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
-from typing import IO, AnyStr
+from typing import IO
 
+from memlint.cli.streams import tolerate, write, write_file
 from memlint.config import ConfigError
 from memlint.report import lines
 from memlint.report.paint import Painter, colours, plain
@@ -16,10 +17,7 @@ class Screen:
     """The streams of one run and their colours."""
 
     def __init__(self, color: str = "auto", output_file: str | None = None) -> None:
-        for stream in (sys.stdout, sys.stderr):
-            # A path or a source line that the terminal can't show must not end the run.
-            if hasattr(stream, "reconfigure"):
-                stream.reconfigure(errors="backslashreplace")
+        tolerate()
         self._color, self._file = color, output_file
         self.is_terminal = output_file is None and sys.stdout.isatty()
         self.paint = _painter(color, None if output_file else sys.stdout)
@@ -39,7 +37,7 @@ class Screen:
         change = patch(path, old, new, folder)
         if self.paint is plain:
             sys.stdout.flush()
-            _write(sys.stdout.buffer, change)
+            write(sys.stdout.buffer, change)
         else:
             try:
                 encoding = decode(new)[1]
@@ -50,34 +48,21 @@ class Screen:
     def show(self, chunks: Iterable[str]) -> None:
         """Write the result."""
         if self._file is None:
-            _write(sys.stdout, chunks)
+            write(sys.stdout, chunks)
             return
         try:
-            os.makedirs(os.path.dirname(self._file) or ".", exist_ok=True)
-            with open(self._file, "w", encoding="utf-8", errors="backslashreplace") as stream:
-                stream.writelines(chunks)
+            write_file(self._file, chunks)
         except OSError as error:
             raise ConfigError(f"{self._file}: can't be written: {error.strerror}") from None
 
     def remark(self, text: str) -> None:
         """Write something that is not part of the result: after it on a terminal, else to standard error."""
-        _write(self._remarks, [text])
+        write(self._remarks, [text])
 
 
 def complain(message: str, kind: str = "error") -> None:
     """One line on standard error."""
-    _write(sys.stderr, [f"memlint: {kind}: {lines.printable(message)}\n"])
-
-
-def _write(stream: IO[AnyStr], chunks: Iterable[AnyStr]) -> None:
-    try:
-        for chunk in chunks:
-            stream.write(chunk)
-        stream.flush()
-    except BrokenPipeError:
-        # Whoever read this has seen enough. The interpreter would fail again when it flushes at exit.
-        with open(os.devnull, "w", encoding="utf-8") as sink:
-            os.dup2(sink.fileno(), stream.fileno())
+    write(sys.stderr, [f"memlint: {kind}: {lines.printable(message)}\n"])
 
 
 def _painter(color: str, stream: IO[str] | None) -> Painter:

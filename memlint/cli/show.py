@@ -110,6 +110,7 @@ def _rows(settings: Settings) -> Iterator[tuple[str, Any, str]]:
         yield f'per-file-ignores."{pattern}"', list(names), origin(f"per-file-ignores.{pattern}")
     for _, patterns in settings.exclude:
         yield "exclude", list(patterns), origin("exclude")
+    yield "link", settings.link, origin("link")
     yield "strict", settings.strict, origin("strict")
     yield "baseline", settings.baseline, origin("baseline")
     yield "runtime", settings.runtime, origin("runtime")

@@ -17,7 +17,7 @@ _FOLDERS = frozenset({"tests", "test"})
 def is_unit_test(path: str) -> bool:
     """Whether a file holds unit tests, by its name and its folder."""
     *folders, name = path.split("/")
-    return name.startswith("test_") and name != "test_.py" and not _FOLDERS.isdisjoint(folders)
+    return name.startswith("test_") and not _FOLDERS.isdisjoint(folders)
 
 
 def in_unit_test(path: str, scope: Scope) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from memlint import __version__
+from memlint import __version__, record
 from memlint.config import all_rules
 from memlint.page import markdown
 from memlint.report import lines
@@ -61,7 +61,7 @@ def render(
 def _root() -> str:
     """The root of the repository, which services show results against; outside of one the current folder."""
     here = folder = os.getcwd()
-    while not os.path.exists(os.path.join(folder, ".git")):
+    while not record.exists(os.path.join(folder, ".git")):
         folder, below = os.path.dirname(folder), folder
         if folder == below:
             return here

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from memlint import record
 from memlint.config import ConfigError, Resolver, Settings, compiled, display_path
@@ -30,8 +31,7 @@ Walked = tuple[str, str, Settings]
 """A file below a folder: its path from there, its real path, its settings."""
 
 
-@dataclass(slots=True)
-class Found:
+class Found(Struct):
     """What lies below some paths.
 
     files: display path and settings of each file. problems: paths that can't be used, each with the reason.
@@ -71,6 +71,8 @@ def find(paths: Sequence[str], resolver: Resolver, *, force_exclude: bool = Fals
             inside = found.walks[os.path.abspath(path)] = _sorted(_walk(path, resolver, found))
             for inner, real, settings in inside:
                 take(inner if path == os.curdir else os.path.join(path, inner), real, settings)
+        elif not record.is_file(path):  # a pipe would wait for its writer, and a device may never end
+            found.problems.append((display_path(path), "is not a regular file"))
         else:
             take(path, record.real(path), resolver.settings(os.path.dirname(path)))
     return found

@@ -97,7 +97,8 @@ def no_grad_inference(facts: FileFacts) -> Iterator[Proposal]:
 
 def _proposal(facts: FileFacts, scope: Scope, wasted: Wasted) -> Proposal:
     forward = wasted.forward
-    runs = forward.receiver or facts.text(forward.node.func)
+    of_self = forward.receiver == scope.self_name and forward.question.endswith("runs the network")
+    runs = facts.text(forward.node.func) if of_self or not forward.receiver else forward.receiver
     whole = scope.node is not None and not scope.node.is_async and scope.name not in _MAKING
     decorate = wasted.block is None and whole
     return Proposal(

@@ -26,7 +26,7 @@ ORDER = [
     {"memlint.runtime", "memlint.rule", "memlint.fixer"},  # the helpers, and the words that all others speak
     {"memlint.record"},
     {"memlint.positions"},
-    {"memlint.magics"},
+    {"memlint.magics", "memlint.nesting"},
     {"memlint.notebook"},
     {"memlint.source", "memlint.suppress", "memlint.page", "memlint.statements"},
     {"memlint.facts"},

@@ -89,7 +89,8 @@ def run(arguments: argparse.Namespace) -> int:
             screen.show(f"fixed  {concise.headline(finding, screen.paint)}\n" for finding in outcome.fixed)
         if tried is not None:
             screen.show(_reverted(tried, screen.paint, quiet=arguments.quiet))
-        screen.show(_left(left, outcome, Fixes(rest.texts, settings, rest.notebooks), screen.paint))
+        unwritten = {error.path for error in written}
+        screen.show(_left(left, outcome, Fixes(rest.texts, settings, rest.notebooks), unwritten, screen.paint))
     for error in errors:
         screen.remark(summary.error_line(error, screen.paint_remarks))
     if not arguments.quiet:
@@ -142,7 +143,9 @@ def _reverted(tried: Tried, paint: Painter, *, quiet: bool) -> Iterator[str]:
             yield f"       | {line}\n"
 
 
-def _left(left: Sequence[Finding], outcome: RepairReport, fixes: Fixes, paint: Painter) -> Iterator[str]:
+def _left(
+    left: Sequence[Finding], outcome: RepairReport, fixes: Fixes, unwritten: set[str], paint: Painter
+) -> Iterator[str]:
     refused = {(finding.rule, finding.place): reason for finding, reason in outcome.refused}
     reverted = {(finding.rule, finding.place) for _, finding in outcome.aside}
     for finding in left:
@@ -153,7 +156,9 @@ def _left(left: Sequence[Finding], outcome: RepairReport, fixes: Fixes, paint: P
         if reason is None:
             cure, reason = fixes.of(finding)
             if cure is not None:
-                reason = _WITHHELD[cure.safety.value]
+                reason = (
+                    "its fix could not be written" if finding.place.path in unwritten else _WITHHELD[cure.safety.value]
+                )
         yield f"       {reason or 'this rule has no fix'}\n"
 
 

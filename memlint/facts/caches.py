@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from memlint.facts import Class_, FileFacts, Scope
 from memlint.facts import nodes as n
 from memlint.facts import values as v
 from memlint.facts.events import STRUCTURE, Growth
+from memlint.magics import split
 
 CACHES = frozenset({"functools.lru_cache", "functools.cache"})
 UNBOUNDED = "unbounded"
@@ -26,8 +28,7 @@ _STATIC = frozenset({"staticmethod", "classmethod", "abc.abstractclassmethod"})
 _ACCEPTED = ("B019", "W1518", "method-cache-max-size-none")
 
 
-@dataclass(slots=True, eq=False)
-class Cache:
+class Cache(Struct, eq=False):
     """A cached function. size: unbounded, default or bounded. tensor: the parameter known to be one.
 
     result: what the function gives back is a tensor. open_parameters: those of which nothing is known.
@@ -83,7 +84,7 @@ def _cache(
     if owner is not None and scope.qualname != f"{owner.qualname}.{scope.name}":
         owner = None  # a function inside a method
     local = "<locals>" in scope.qualname and (owner is None or "<locals>" in owner.qualname)
-    accepted = facts.source.text.splitlines()[facts.place(decorator).line - 1]
+    accepted = split(facts.source.text)[facts.place(decorator).line - 1]
     if local or any(mark in accepted for mark in _ACCEPTED):
         return None  # a cache that a function makes goes with it
     is_method = owner is not None and not kinds & _STATIC
@@ -123,8 +124,7 @@ def uses_object(scope: Scope) -> bool:
     return any(part.id in own for inner in scope.within() for part in inner.of_type(n.Name))
 
 
-@dataclass(slots=True, eq=False)
-class Keyed:
+class Keyed(Struct, eq=False):
     """A dict that outlives its function, with a key that stands for one tensor: by its identity or its content."""
 
     scope: Scope

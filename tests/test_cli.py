@@ -110,6 +110,16 @@ def test_version_and_help_do_not_wait_for_libraries() -> None:
     assert done.stdout.startswith(f"memlint {__version__}\n")
 
 
+def test_modules_of_the_checked_project_are_not_imported(tmp_path: Path) -> None:
+    for name in ("argparse.py", "traceback.py"):
+        (tmp_path / name).write_text("raise SystemExit('imported')\n", encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "memlint", "check", "--isolated", "--no-cache", "."]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == "No problems found in 2 files.\n"
+
+
 def test_the_command_gives_its_version_without_reading_a_command_line() -> None:
     code = (
         "import sys; from memlint.__main__ import main; sys.argv[1:] = ['--version']\n"

@@ -27,7 +27,15 @@ from memlint.conditions.grads import (
     SomeCallerPassesGraph,
     SomeCallerWithGrad,
 )
-from memlint.conditions.kinds import GivenTensor, Heavy, IsModule, IsModuleAttribute, IsModuleClass, MadeAnew
+from memlint.conditions.kinds import (
+    GivenTensor,
+    Heavy,
+    IsModule,
+    IsModuleAttribute,
+    IsModuleClass,
+    MadeAnew,
+    NotGivenList,
+)
 from memlint.conditions.layouts import FitsSlots
 from memlint.conditions.meant import Open
 from memlint.conditions.ranges import DemandsRange, OnlyLimited
@@ -80,6 +88,7 @@ __all__ = [
     "NobodyReadsKey",
     "NotForLoss",
     "NotFrozen",
+    "NotGivenList",
     "NothingBoundsCache",
     "NothingResets",
     "NothingTrainsOn",

@@ -73,8 +73,8 @@ class NoTrainingReached(Struct, frozen=True):
     callees: tuple[str, ...] = ()
 
     def settle(self, project: Project) -> Answer:
-        """Refuted where a sure callee runs backward or an optimizer."""
-        if project.trains(self.function):
+        """Refuted where a callee runs backward or an optimizer, or may, for all that its name says."""
+        if project.may_train(self.function):
             return REFUTED
         for name in self.callees:
             if name in k.TRAINING_CALLS:

@@ -243,7 +243,12 @@ def _string(node: cst.SimpleString) -> n.Expr:
 
 
 def _joined(node: cst.ConcatenatedString) -> n.Expr:
-    parts = [expr(node.left), expr(node.right)]
+    parts = []
+    rest: Any = node
+    while isinstance(rest, cst.ConcatenatedString):  # each holds the next one: a page of text has a thousand
+        parts.append(expr(rest.left))
+        rest = rest.right
+    parts.append(expr(rest))
     formatted = [p for part in parts if isinstance(part, n.Text) for p in part.parts]
     return n.Text(node, formatted) if any(isinstance(p, n.Text) for p in parts) else n.Const(node, "")
 

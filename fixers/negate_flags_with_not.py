@@ -1,6 +1,7 @@
 """`~flag` becomes `(not flag)`, without the parentheses where nothing around it binds tighter.
 
-Safe: the rule has proved that the flag is a Python bool, of which `~` gives -1 or -2 and never what was meant.
+The rule has proved that the flag is a Python bool, of which `~` gives -1 or -2. Safe in a condition and in a mask,
+where that is never what was meant; elsewhere unsafe, since somebody may want the number.
 """
 
 from __future__ import annotations
@@ -30,4 +31,4 @@ def fix(fact: InvertedFlag, tree: Tree, options: Mapping[str, Any]) -> Edit:
     bare = isinstance(around, cst.UnaryOperation) and isinstance(around.operator, cst.Not)
     if isinstance(around, _TIGHTER) and not bare and not old.lpar:
         new = new.with_changes(lpar=[cst.LeftParen()], rpar=[cst.RightParen()])
-    return Edit({old: new}, Safety.SAFE)
+    return Edit({old: new}, Safety.SAFE if fact.as_truth else Safety.UNSAFE)

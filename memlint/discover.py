@@ -71,6 +71,8 @@ def find(paths: Sequence[str], resolver: Resolver, *, force_exclude: bool = Fals
             inside = found.walks[os.path.abspath(path)] = _sorted(_walk(path, resolver, found))
             for inner, real, settings in inside:
                 take(inner if path == os.curdir else os.path.join(path, inner), real, settings)
+        elif not record.is_file(path):  # a pipe would wait for its writer, and a device may never end
+            found.problems.append((display_path(path), "is not a regular file"))
         else:
             take(path, record.real(path), resolver.settings(os.path.dirname(path)))
     return found

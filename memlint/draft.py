@@ -50,7 +50,7 @@ class Draft(Struct):
                 raise Refuse(error.message) from None
         try:
             return (b"\xef\xbb\xbf" if self.bom else b"") + text.encode(self.encoding)
-        except UnicodeEncodeError:
+        except UnicodeError:
             raise Refuse(f"the new code can't be written in {self.encoding}") from None
 
 

@@ -8,6 +8,7 @@ import gc
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -25,6 +26,9 @@ from memlint.source import Unreadable, opened
 from memlint.source import read as text_of
 from memlint.taught import BOUNDED, Taught, Unknown
 from memlint.workers import Asked, Done, answers
+
+if TYPE_CHECKING:
+    from memlint.cluster import Cluster
 
 __all__ = ["FileError", "FileResult", "Report", "check", "judge", "propose"]
 
@@ -53,12 +57,14 @@ def check(
     progress: Callable[[int, int], None] | None = None,
     cache: Cache | None = None,
     jobs: int = 1,
+    cluster: Cluster | None = None,
 ) -> Report:
     """Check files, as one project or each together with what is known besides.
 
     files: display paths with their settings. together: the same files with those that they are judged with.
     overlay: contents that replace the disk's, by display path. progress: called with (files done, files in all).
     cache: where answers are kept from run to run. jobs: how many processes may work at once.
+    cluster: works in their stead.
     """
     groups = together or [Together(files, {path for path, _ in files})]
     total = sum(len(group.files) for group in groups)
@@ -70,7 +76,7 @@ def check(
         done = 0
         for group in groups:
             note = functools.partial(_note, progress, done, total)
-            _add(report, _placed(_check(group, overlay or {}, note, cache, jobs), group))
+            _add(report, _placed(_check(group, overlay or {}, note, cache, jobs, cluster), group))
             done += len(group.files)
     finally:
         if gc_was_on:
@@ -114,19 +120,37 @@ def _moved(finding: Finding, placed: Callable[[Place], Place]) -> Finding:
     return replace(finding, place=placed(finding.place), evidence=steps)
 
 
+class Group:
+    """The files of a group under the names of their modules, and what each is asked.
+
+    places: their display paths. questions: number, name and question of each.
+    """
+
+    def __init__(self, group: Together, overlay: Mapping[str, bytes], cache: Cache | None) -> None:
+        names = group.names or {path: path for path, _ in group.files}
+        self.places = {names[path]: path for path, _ in group.files}
+        self.files = [(names[path], settings) for path, settings in group.files]
+        self.asked = {names[path] for path in group.asked}
+        self.overlay = {names[path]: data for path, data in overlay.items() if path in names}
+        self.packages = _packages([path for path, _ in self.files], group.root)
+        self.known = Known(cache, self.packages, self.overlay, self.places)
+        asked = enumerate(_questions(self.files, self.places))
+        self.questions = [(number, path, question) for number, (path, question) in asked]
+
+
 def _check(
-    group: Together, overlay: Mapping[str, bytes], progress: Callable[[int], None], cache: Cache | None, jobs: int
+    group: Together,
+    overlay: Mapping[str, bytes],
+    progress: Callable[[int], None],
+    cache: Cache | None,
+    jobs: int,
+    cluster: Cluster | None,
 ) -> Report:
     """What is found in the files of a group that are asked for. In here all paths are what modules are named by."""
-    names = group.names or {path: path for path, _ in group.files}
-    places = {names[path]: path for path, _ in group.files}
-    files = [(names[path], settings) for path, settings in group.files]
-    asked = {names[path] for path in group.asked}
-    overlay = {names[path]: data for path, data in overlay.items() if path in names}
-    packages = _packages([path for path, _ in files], group.root)
-    known = Known(cache, packages, overlay, places)
+    these = Group(group, overlay, cache)
+    places, files, asked, overlay = these.places, these.files, these.asked, these.overlay
+    packages, known, questions = these.packages, these.known, these.questions
     answered: dict[int, tuple[FileResult | FileError | None, str | None]] = {}
-    questions = [(number, path, question) for number, (path, question) in enumerate(_questions(files, places))]
 
     def take(done: Done) -> None:
         shown = isinstance(done.answer, FileResult) and (done.answer.proposals or b"memlint:" in done.data)
@@ -144,7 +168,9 @@ def _check(
                 tasks.append(seen)
         if cache is not None and any(task.path not in overlay for task in tasks):
             cache.prepare()
-        for done in answers(tasks, known.read, Asked(packages, cache), jobs):
+        asking = Asked(packages, cache)
+        given = cluster.answers(tasks, known.read, asking) if cluster else answers(tasks, known.read, asking, jobs)
+        for done in given:
             take(done)
         if cache is not None and tasks:
             cache.trim()

@@ -32,7 +32,7 @@ class Known:
     def look_up(self, number: int, path: str, question: Question, *, whole: bool) -> Done | Task:
         """What is known of a file, or the task to find it out. whole: with its proposals."""
         if self._cache is None:
-            return Task(number, path, self._size(path), question)
+            return Task(number, path, self.size(path), question)
         task = Task(number, path, 0, question)
         found = self.read(task)
         if isinstance(found, FileError):
@@ -54,6 +54,11 @@ class Known:
             return FileError(task.path, None, None, f"can't be read: {error.strerror or error}")
         stored = self._cache is not None and task.path not in self._overlay
         return data, self._key("answer", task.path, task.question, data) if stored else ""
+
+    def key(self, path: str, question: Question) -> str:
+        """What the answer of a file is cached under: "" where it can't be read."""
+        found = self.read(Task(0, path, 0, question))
+        return "" if isinstance(found, FileError) else found[1]
 
     def places(self, path: str, spots: Iterable[Spot]) -> dict[Spot, Place]:
         """Where events of a file stand. It is read once more, unless the places were asked for in an earlier run."""
@@ -87,7 +92,8 @@ class Known:
         """The bytes of a file. Raises OSError."""
         return self._overlay[path] if path in self._overlay else record.read(self._at.get(path, path))
 
-    def _size(self, path: str) -> int:
+    def size(self, path: str) -> int:
+        """The bytes of a file; 0 where it can't be read."""
         try:
             return len(self._overlay[path]) if path in self._overlay else os.stat(self._at.get(path, path)).st_size
         except OSError:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from memlint.facts import frameworks
+from memlint.facts import knowledge as k
 from memlint.facts import values as v
 from memlint.facts.attributes import Attributes
 from memlint.facts.events import ON, Callee
@@ -220,6 +221,16 @@ class Project(Linked):
         """Whether a training operation may be reached from a function."""
         reached = closure([function], lambda f: (target for target, _ in self.callees.get(f, ())))
         return any(self.functions[f].trains for f in reached)
+
+    def may_train(self, function: FunctionId) -> bool:
+        """The same, also through what a function itself calls and of which no more than the name is known."""
+        if self.trains(function):
+            return True
+        linked = {last_name(target) for target, _ in self.callees.get(function, ())}
+        unknown = {call.name for call in self.functions[function].calls if not call.path} - linked - k.COMMON_NAMES
+        if not unknown.isdisjoint(k.TRAINING_CALLS):
+            return True
+        return any(self.trains(target) for name in unknown for target in self.named(name))
 
     def idle_imports(self, function: FunctionId) -> set[str]:
         """The modules that import a function, by its module or a package around that, and never mention it again."""

@@ -10,7 +10,7 @@ import tokenize
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from memlint import notebook
+from memlint import nesting, notebook
 from memlint.rule import Place
 
 if TYPE_CHECKING:
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from memlint.positions import Code
 
 MAX_BYTES = 20_000_000
-MAX_DEPTH = 500
-"""Brackets in brackets: LibCST's native parser ends the whole process at some 2,000 of them."""
+_COOKIE = re.compile(rb"coding[:=]")
 
 
 class Unreadable(Exception):
@@ -35,20 +34,29 @@ def decode(data: bytes) -> tuple[str, str, bool]:
     """The text of a Python file, its encoding, and whether it starts with a byte order mark (not part of the text)."""
     if len(data) > MAX_BYTES:
         raise Unreadable(f"larger than {MAX_BYTES // 1_000_000} MB, not checked")
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise Unreadable("is UTF-16, which Python can't read: save it as UTF-8")
     if b"\0" in data:
         raise Unreadable("holds NUL bytes, not a Python source file")
     bom = data.startswith(codecs.BOM_UTF8)
     try:
         encoding = tokenize.detect_encoding(io.BytesIO(data).readline)[0]
     except SyntaxError as error:
-        if re.search(rb"coding[:=]", b"".join(data.splitlines(keepends=True)[:2])):
-            raise Unreadable(str(error.msg or error), 1, 1) from None
+        head = data.splitlines()[:2]
+        cookie = next((number for number, line in enumerate(head, 1) if _COOKIE.search(line)), None)
+        if cookie is not None:
+            reason = "its byte order mark says UTF-8, this line another encoding" if bom else str(error.msg)
+            raise Unreadable(reason, cookie, 1) from None
         encoding = "utf-8"  # no declaration, and not what Python then expects: the decoder says where
     try:
-        text = (data[3:] if bom else data).decode("utf-8" if bom else encoding)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # some codecs judge what they decode
+            text = (data[3:] if bom else data).decode("utf-8" if bom else encoding)
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise Unreadable(f"can't be decoded as {error.encoding}: {error.reason}", line, 1) from None
+    except (LookupError, ValueError):  # a codec from bytes to bytes, or one that is not meant for whole texts
+        raise Unreadable(f"can't be decoded as {encoding}") from None
     return text, "utf-8" if bom else encoding, bom
 
 
@@ -75,16 +83,16 @@ class Source:
     def __init__(self, path: str, data: bytes) -> None:
         self.path = path
         self.text, self.encoding, self.bom = read(path, data)
-        if _depth(self.text) > MAX_DEPTH:
+        if nesting.too_deep(self.text):
             raise Unreadable("is nested too deeply to be parsed")
         import libcst as cst  # here, because a run that finds all in the cache should not wait for it
 
         try:
             self.tree = cst.parse_module(self.text)
         except cst.ParserSyntaxError as error:
-            raise _syntax_error(error) from None
+            raise _compiler_says(self.text) or _syntax_error(error) from None
         except cst.CSTValidationError as error:  # its tokenizer knows a newer Unicode than the running Python
-            raise Unreadable(f"does not parse: {error}") from None
+            raise _compiler_says(self.text) or Unreadable(f"does not parse: {error}") from None
         except RecursionError:
             raise Unreadable("is nested too deeply to be parsed") from None
         self._whole: Code | None = None
@@ -149,24 +157,23 @@ def _is_blank(token: str) -> bool:
     return not token or token.isspace() or token.startswith("#")
 
 
-def _depth(text: str) -> int:
-    """How deeply brackets are nested, those in strings and comments included: an upper bound is all that is needed."""
-    depth = deepest = 0
-    for bracket in re.findall(r"[\[\](){}]", text):
-        if bracket in "([{":
-            depth += 1
-            deepest = max(deepest, depth)
-        else:
-            depth = max(depth - 1, 0)
-    return deepest
+def _compiler_says(text: str) -> Unreadable | None:
+    """What the running Python has against a text, in words and with a place better than LibCST's; None for nothing."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ast.parse(text)
+    except SyntaxError as error:
+        return Unreadable(f"does not parse: {error.msg}", error.lineno or 1, max(error.offset or 1, 1))
+    except (ValueError, RecursionError, MemoryError):
+        pass
+    return None
 
 
 def _syntax_error(error: cst.ParserSyntaxError) -> Unreadable:
     """LibCST's message lists every token that would have fitted; the place inside it says more."""
     found = re.search(r"error at (\d+):(\d+)", error.message)
     if found is not None:
-        # LibCST names two places that may differ: the column in the message is the better one where the lines agree.
-        column = int(found[2]) if int(found[1]) == error.raw_line else error.raw_column
-        return Unreadable("does not parse: invalid syntax", error.raw_line, column + 1)
+        return Unreadable("does not parse: invalid syntax", int(found[1]), max(int(found[2]), 1))
     reason = " ".join(error.message.replace("tokenizer error:", "").split()) or "invalid syntax"
-    return Unreadable(f"does not parse: {reason}", error.raw_line, error.raw_column + 1)
+    return Unreadable(f"does not parse: {reason}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import os
 import signal
 import sys
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from memlint import codec
+from memlint import codec, registry
 from memlint.cache import Cache
 from memlint.proposals import FileError, FileResult, Question, answer
 
@@ -193,6 +194,10 @@ def _pool(jobs: int, asked: Asked) -> ProcessPoolExecutor | None:
     if method == "spawn" and not _may_start_anew():
         return None
     context = multiprocessing.get_context(method)
+    if method == "fork":
+        # What the workers begin with is read once for all of them, instead of once in each.
+        registry.rules()
+        importlib.import_module("memlint.facts.lower")
     try:
         return ProcessPoolExecutor(jobs, context, _begin, (asked,))
     except (OSError, ImportError, NotImplementedError):

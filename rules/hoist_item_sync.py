@@ -62,7 +62,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from memlint.conditions import CalledPerItem, Open
+from memlint.conditions import CalledPerItem, NotGivenList, Open
 from memlint.facts import FileFacts
 from memlint.facts import nodes as n
 from memlint.facts.defects import ReadsPerItem
@@ -122,10 +122,21 @@ def _evidence(facts: FileFacts, found: ItemReads) -> Iterator[Evidence]:
 
 
 def _conditions(facts: FileFacts, found: ItemReads) -> Iterator[Condition]:
+    function = (facts.names.module, found.scope.qualname)
+    for name in sorted({n.root(read.tensor) for read in found.reads} | _taken_from(found)):
+        if name in found.scope.params:
+            yield NotGivenList(function, name)
     if not found.on_accelerator:
         unknown = next(read for read in found.reads if not read.value.device)
         name = facts.text(unknown.tensor)
         yield Open(f"whether `{name}` is on the accelerator: on the CPU each read costs a call, and waits for nothing")
+
+
+def _taken_from(found: ItemReads) -> set[str]:
+    """The parameters that what is read comes out of: `hyps` in `for hyp in hyps`."""
+    prefix = f"param:{found.scope.qualname}:"
+    drawn = {holder for read in found.reads for holder in read.value.drawn}
+    return {holder.removeprefix(prefix) for holder in drawn if holder.startswith(prefix)}
 
 
 def _fact(facts: FileFacts, found: ItemReads) -> ReadsPerItem:

@@ -2,8 +2,9 @@
 
 What it finds
 -------------
-`~flag` where the flag is proved to be a Python bool: a literal, a comparison of Python numbers, a parameter or an
-attribute that is annotated as `bool`, an option of the command line, `module.training`, what `isinstance` gives.
+`~flag` where the flag is proved to be a Python bool: a name for True or False, a comparison of Python numbers, a
+parameter or an attribute that is annotated as `bool`, an option of the command line, `module.training`, what
+`isinstance` gives.
 
 Why it costs
 ------------
@@ -14,11 +15,12 @@ many as there are elements. From Python 3.16 on it is an error.
 When it stays silent
 --------------------
 Tensors, arrays and `numpy.bool_` are inverted by `~` as meant; so are whole numbers that are bit masks. Names and
-attributes of which it is not known what they hold are left alone.
+attributes of which it is not known what they hold are left alone, and so is `~True` itself: who writes that wants -2.
 
 Fix safety
 ----------
-Safe where the flag is proved to be a bool: `(not flag)`. The result changes, because it was wrong.
+`(not flag)`, where the flag is proved to be a bool. The result changes, because it was wrong. Safe where the truth of
+it is what counts, in a condition or a mask; unsafe elsewhere, since somebody may want the number.
 
 Example
 -------
@@ -68,7 +70,7 @@ def negate_flags_with_not(facts: FileFacts) -> Iterator[Proposal]:
             yield Proposal(
                 message=f"`{facts.text(found.node)}` of a Python bool is -1 or -2: {_EFFECTS[found.use]}",
                 place=facts.place(found.node),
-                fact=InvertedFlag(facts.span(found.node)),
+                fact=InvertedFlag(facts.span(found.node), found.use != "value"),
                 evidence=(facts.evidence(*why),) if why is not None else (),
                 conditions=tuple(_conditions(facts, scope, found)),
                 severity=Severity.ERROR,

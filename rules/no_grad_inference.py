@@ -24,7 +24,8 @@ optimizer.
 Fix safety
 ----------
 Safe where every result provably ends in plain numbers: values are the same. Otherwise unsafe: a caller may
-want the gradient. A function is decorated with `@torch.no_grad()`; inside training code only the statement is wrapped.
+want the gradient. A function is decorated with `@torch.no_grad()`; inside training code and in constructors only the
+statement is wrapped.
 
 Example
 -------
@@ -82,6 +83,9 @@ from memlint.facts.events import Forward
 from memlint.facts.forwards import Wasted, set_on_another, wasted_forwards
 from memlint.rule import Condition, Proposal, Severity, rule
 
+_MAKING = frozenset({"__init__", "__new__", "__post_init__"})
+"""They make what is trained later: that they run a module, too, is no reason to switch gradients off in all of them."""
+
 
 @rule(needs=("torch", ".eval()", ".detach()"))
 def no_grad_inference(facts: FileFacts) -> Iterator[Proposal]:
@@ -93,8 +97,10 @@ def no_grad_inference(facts: FileFacts) -> Iterator[Proposal]:
 
 def _proposal(facts: FileFacts, scope: Scope, wasted: Wasted) -> Proposal:
     forward = wasted.forward
-    runs = forward.receiver or facts.text(forward.node.func)
-    decorate = wasted.block is None and scope.node is not None and not scope.node.is_async
+    of_self = forward.receiver == scope.self_name and forward.question.endswith("runs the network")
+    runs = facts.text(forward.node.func) if of_self or not forward.receiver else forward.receiver
+    whole = scope.node is not None and not scope.node.is_async and scope.name not in _MAKING
+    decorate = wasted.block is None and whole
     return Proposal(
         message=f"`{runs}` runs with gradients on, but nothing uses its graph",
         place=facts.place(forward.node),

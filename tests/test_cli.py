@@ -110,6 +110,36 @@ def test_version_and_help_do_not_wait_for_libraries() -> None:
     assert done.stdout.startswith(f"memlint {__version__}\n")
 
 
+def test_modules_of_the_checked_project_are_not_imported(tmp_path: Path) -> None:
+    for name in ("argparse.py", "traceback.py"):
+        (tmp_path / name).write_text("raise SystemExit('imported')\n", encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "memlint", "check", "--isolated", "--no-cache", "."]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == "No problems found in 2 files.\n"
+
+
+def test_the_command_gives_its_version_without_reading_a_command_line() -> None:
+    code = (
+        "import sys; from memlint.__main__ import main; sys.argv[1:] = ['--version']\n"
+        "assert main() == 0 and not {'argparse', 'memlint.cli'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == f"memlint {__version__}\n"
+
+
+def test_a_few_files_do_not_wait_for_processes(write: Write) -> None:
+    write("leaky.py", LEAKY)
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from memlint.cli import main\n"
+        "assert main(['check', '--no-cache', '-j2', 'leaky.py']) == 1\n"
+        "assert 'libcst' in sys.modules and not {'multiprocessing', 'concurrent.futures.process'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_python_m_memlint_is_the_same() -> None:
     command = [sys.executable, "-m", "memlint", "check", "nope.py"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)

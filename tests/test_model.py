@@ -89,11 +89,16 @@ def train(model, data, optimizer, epochs):
         ("model.eval()\n", True),
         ("import flax.nnx as nn\nmodel.eval()\n", False),
         ("import jax.numpy as jnp\nimport torch\nmodel.eval()\n", True),
+        ("import chainer\nfrom package.torch_backend import plot\nmodel.eval()\n", False),
         ("print(1)\n", False),
     ],
 )
 def test_whose_modules_a_file_is_about(code: str, uses: bool) -> None:
     assert facts(code).uses_torch == uses
+
+
+def test_a_page_of_strings_in_a_row_is_no_nesting() -> None:
+    assert not facts("import torch\ntext = (" + "'line'\n" * 700 + "f'{torch}')\n").functions
 
 
 def test_loop_kinds() -> None:

@@ -39,12 +39,13 @@ def _run(arguments: argparse.Namespace) -> int:
     from memlint.config import ConfigError
 
     commands = {
-        "check": check.run,
+        "check": _gather if getattr(arguments, "shard", None) else check.run,
         "fix": fix.run,
         "init": _init,
         "rule": show.rule,
         "config": show.config,
         "clean": clean.run,
+        "merge": _merge,
     }
     try:
         return commands[arguments.command](arguments)
@@ -57,6 +58,18 @@ def _init(arguments: argparse.Namespace) -> int:
     from memlint.cli import init  # here, because the other commands should not wait for YAML
 
     return init.run(arguments)
+
+
+def _gather(arguments: argparse.Namespace) -> int:
+    from memlint.cli import shard  # here, because most runs know of no others
+
+    return shard.write(arguments)
+
+
+def _merge(arguments: argparse.Namespace) -> int:
+    from memlint.cli import shard
+
+    return shard.merge(arguments)
 
 
 def _parsed(argv: list[str]) -> argparse.Namespace:
@@ -82,29 +95,32 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     parser.add_argument("--version", action="version", version=f"memlint {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     paths, settings, selection, output = _paths(), _settings(), _selection(), _output()
-    speed, cache = _speed(), _cache()
+    reporting, speed, cache = _reporting(), _speed(), _cache()
 
     check = commands.add_parser(
         "check",
         help="find memory defects",
         description="Find memory defects in Python files and notebooks.",
-        parents=[paths, selection, settings, speed, cache, output],
+        parents=[paths, selection, settings, reporting, speed, cache, output],
         allow_abbrev=False,
     )
-    check.add_argument("--strict", action="store_true", default=None, help="fail on suspected findings too")
     check.add_argument(
-        "--output-format", choices=FORMATS, help="how findings are shown (full on a terminal, else concise)"
+        "--shard",
+        type=_share,
+        metavar="I/N",
+        help="gather what `memlint merge` needs of one of N shares of the files, into --output-file",
     )
-    check.add_argument("--output-file", metavar="FILE", help="write the findings to a file")
-    check.add_argument("--statistics", action="store_true", help="show how often each rule found something")
-    check.add_argument("--exit-zero", action="store_true", help="exit with 0 even where something was found")
-    check.add_argument("--baseline", metavar="FILE", help="leave out the findings that this file lists as known")
-    check.add_argument(
-        "--no-baseline", dest="baseline", action="store_const", const="", help="report known findings, too"
-    )
-    check.add_argument("--write-baseline", metavar="FILE", help="list all that is found now in this file as known")
-    check.add_argument("--diff-base", metavar="REV", help="report only on lines changed since this git revision")
     check.add_argument("--stdin-filename", metavar="NAME", help="check standard input under this name")
+
+    merge = commands.add_parser(
+        "merge",
+        help="put the shards of a check together",
+        description="Put together what `memlint check --shard` has written on several machines, and report.",
+        parents=[reporting, output],
+        allow_abbrev=False,
+    )
+    merge.add_argument("shards", nargs="+", metavar="SHARD", help="the files of all shards")
+    merge.add_argument("-j", "--jobs", type=_count, metavar="N", help="as for check, for files that no shard knows")
 
     fix = commands.add_parser(
         "fix",
@@ -198,6 +214,24 @@ def _settings() -> argparse.ArgumentParser:
     return group
 
 
+def _reporting() -> argparse.ArgumentParser:
+    group = argparse.ArgumentParser(add_help=False)
+    group.add_argument("--strict", action="store_true", default=None, help="fail on suspected findings too")
+    group.add_argument(
+        "--output-format", choices=FORMATS, help="how findings are shown (full on a terminal, else concise)"
+    )
+    group.add_argument("--output-file", metavar="FILE", help="write the findings to a file")
+    group.add_argument("--statistics", action="store_true", help="show how often each rule found something")
+    group.add_argument("--exit-zero", action="store_true", help="exit with 0 even where something was found")
+    group.add_argument("--baseline", metavar="FILE", help="leave out the findings that this file lists as known")
+    group.add_argument(
+        "--no-baseline", dest="baseline", action="store_const", const="", help="report known findings, too"
+    )
+    group.add_argument("--write-baseline", metavar="FILE", help="list all that is found now in this file as known")
+    group.add_argument("--diff-base", metavar="REV", help="report only on lines changed since this git revision")
+    return group
+
+
 def _speed() -> argparse.ArgumentParser:
     group = argparse.ArgumentParser(add_help=False)
     group.add_argument(
@@ -206,6 +240,11 @@ def _speed() -> argparse.ArgumentParser:
         type=_count,
         metavar="N",
         help="check in up to N processes at once (default: one per core)",
+    )
+    group.add_argument(
+        "--executor",
+        metavar="dask:ADDRESS",
+        help="check on the workers of a Dask cluster: its scheduler's address, or the JSON file that it writes",
     )
     group.add_argument("--no-cache", action="store_true", help="neither read nor write the cache")
     return group
@@ -227,6 +266,16 @@ def _seconds(text: str) -> float:
 
 _count.__name__ = "number of processes"  # as an error message calls it
 _seconds.__name__ = "number of seconds"
+
+
+def _share(text: str) -> tuple[int, int]:
+    number, count = map(int, text.split("/"))
+    if not 1 <= number <= count:
+        raise ValueError
+    return number, count
+
+
+_share.__name__ = "share, such as 2/8"
 
 
 def _cache() -> argparse.ArgumentParser:

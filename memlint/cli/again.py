@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace, work: Callable[[argparse.Namespace], int]
 
 def _applies(arguments: argparse.Namespace) -> bool:
     """Whether the outcome depends on nothing but the disk, and there is a cache."""
-    if arguments.command != "check" or arguments.no_cache or arguments.write_baseline is not None:
+    if arguments.command != "check" or arguments.no_cache or arguments.write_baseline is not None or arguments.shard:
         return False
     return arguments.diff_base is None and arguments.stdin_filename is None and "-" not in arguments.paths
 

@@ -38,9 +38,12 @@ def run(arguments: argparse.Namespace) -> int:
     from memlint import engine  # here, so that a slip on the command line is answered without it
 
     cache, jobs = inputs.cache_in_use(arguments, given), inputs.jobs(arguments)
-    with Progress(shown=not arguments.quiet, known=len(known)) as progress:
+    shown = Progress(shown=not arguments.quiet, known=len(known))
+    with inputs.cluster(arguments) as cluster, shown as progress:
         together, overlay = given.around.together, given.overlay
-        report = engine.check(files, together=together, overlay=overlay, progress=progress, cache=cache, jobs=jobs)
+        report = engine.check(
+            files, together=together, overlay=overlay, progress=progress, cache=cache, jobs=jobs, cluster=cluster
+        )
     narrowing.apply(report)
     errors = [*unusable, *report.errors]
     settings = dict(files)

@@ -54,10 +54,13 @@ def run(arguments: argparse.Namespace) -> int:
         guards.refuse_left_over()
     seen: list[Report] = []
     cache, jobs = inputs.cache_in_use(arguments, given), inputs.jobs(arguments)
-    quietly = functools.partial(engine.check, together=given.around.together, cache=cache, jobs=jobs)
     bar = functools.partial(guards.bar, roots.Roots(arguments.paths or [os.curdir]), tried=arguments.verify is not None)
     plan = functools.partial(repair.repair, files, rules=rules, unsafe=arguments.unsafe_fixes, bar=bar)
-    with Progress(shown=not arguments.quiet, known=len(given.around.known)) as progress:
+    shown = Progress(shown=not arguments.quiet, known=len(given.around.known))
+    with inputs.cluster(arguments) as cluster, shown as progress:
+        quietly = functools.partial(
+            engine.check, together=given.around.together, cache=cache, jobs=jobs, cluster=cluster
+        )
 
         def check(*of: Any, **more: Any) -> Report:
             seen.append(quietly(*of, progress=progress, **more))
@@ -89,7 +92,8 @@ def run(arguments: argparse.Namespace) -> int:
             screen.show(f"fixed  {concise.headline(finding, screen.paint)}\n" for finding in outcome.fixed)
         if tried is not None:
             screen.show(_reverted(tried, screen.paint, quiet=arguments.quiet))
-        screen.show(_left(left, outcome, Fixes(rest.texts, settings, rest.notebooks), screen.paint))
+        unwritten = {error.path for error in written}
+        screen.show(_left(left, outcome, Fixes(rest.texts, settings, rest.notebooks), unwritten, screen.paint))
     for error in errors:
         screen.remark(summary.error_line(error, screen.paint_remarks))
     if not arguments.quiet:
@@ -142,7 +146,9 @@ def _reverted(tried: Tried, paint: Painter, *, quiet: bool) -> Iterator[str]:
             yield f"       | {line}\n"
 
 
-def _left(left: Sequence[Finding], outcome: RepairReport, fixes: Fixes, paint: Painter) -> Iterator[str]:
+def _left(
+    left: Sequence[Finding], outcome: RepairReport, fixes: Fixes, unwritten: set[str], paint: Painter
+) -> Iterator[str]:
     refused = {(finding.rule, finding.place): reason for finding, reason in outcome.refused}
     reverted = {(finding.rule, finding.place) for _, finding in outcome.aside}
     for finding in left:
@@ -153,7 +159,9 @@ def _left(left: Sequence[Finding], outcome: RepairReport, fixes: Fixes, paint: P
         if reason is None:
             cure, reason = fixes.of(finding)
             if cure is not None:
-                reason = _WITHHELD[cure.safety.value]
+                reason = (
+                    "its fix could not be written" if finding.place.path in unwritten else _WITHHELD[cure.safety.value]
+                )
         yield f"       {reason or 'this rule has no fix'}\n"
 
 

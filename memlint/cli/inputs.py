@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
@@ -28,8 +29,10 @@ from memlint.rule import Finding, Tier
 
 if TYPE_CHECKING:
     from memlint.cache import Cache
+    from memlint.cluster import Cluster
     from memlint.engine import FileError
 
+DASK = "dask:"
 Files = list[tuple[str, Settings]]
 
 
@@ -112,6 +115,25 @@ def jobs(arguments: argparse.Namespace) -> int:
     from memlint import workers
 
     return workers.available() if arguments.jobs is None else int(arguments.jobs)
+
+
+@contextlib.contextmanager
+def cluster(arguments: argparse.Namespace) -> Iterator[Cluster | None]:
+    """The cluster that does the work, while it lasts; None where this machine does it."""
+    if arguments.executor is None:
+        yield None
+        return
+    if not arguments.executor.removeprefix(DASK) or not arguments.executor.startswith(DASK):
+        raise ConfigError(f"--executor must be {DASK}ADDRESS, not {arguments.executor}")
+    if arguments.jobs is not None:
+        raise ConfigError("--jobs can't be combined with --executor: the cluster has its own workers")
+    from memlint.cluster import Cluster
+
+    connected = Cluster(arguments.executor.removeprefix(DASK), lambda message: complain(message, "warning"))
+    try:
+        yield connected
+    finally:
+        connected.close()
 
 
 def warn_of_cache(cache: Cache | None) -> None:

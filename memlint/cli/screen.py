@@ -30,12 +30,12 @@ class Screen:
         self.paint_remarks = _painter(self._color, sys.stderr)
 
     def show_patch(self, path: str, old: bytes | None, new: bytes, folder: str = os.curdir) -> None:
-        """Write the change of one file: in colours for people, else byte for byte, so that git can apply it."""
+        """Write the change of one file: fit for a terminal, elsewhere byte for byte, so that git can apply it."""
         from memlint.report.patch import painted, patch
         from memlint.source import Unreadable, decode
 
         change = patch(path, old, new, folder)
-        if self.paint is plain:
+        if self.paint is plain and not self.is_terminal:
             sys.stdout.flush()
             write(sys.stdout.buffer, change)
         else:

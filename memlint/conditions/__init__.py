@@ -15,6 +15,7 @@ from memlint.conditions.flags import IsFlag, PassedFlags
 from memlint.conditions.grads import (
     CalleeKeeps,
     CalleeKeepsGrad,
+    CalleeMayKeep,
     CalleeOnlyRuns,
     CalleeTrains,
     ForwardKeepsGrad,
@@ -26,7 +27,15 @@ from memlint.conditions.grads import (
     SomeCallerPassesGraph,
     SomeCallerWithGrad,
 )
-from memlint.conditions.kinds import GivenTensor, Heavy, IsModule, IsModuleAttribute, IsModuleClass, MadeAnew
+from memlint.conditions.kinds import (
+    GivenTensor,
+    Heavy,
+    IsModule,
+    IsModuleAttribute,
+    IsModuleClass,
+    MadeAnew,
+    NotGivenList,
+)
 from memlint.conditions.layouts import FitsSlots
 from memlint.conditions.meant import Open
 from memlint.conditions.ranges import DemandsRange, OnlyLimited
@@ -50,6 +59,7 @@ __all__ = [
     "CalledPerItem",
     "CalleeKeeps",
     "CalleeKeepsGrad",
+    "CalleeMayKeep",
     "CalleeOnlyRuns",
     "CalleeTrains",
     "CutsGraphs",
@@ -78,6 +88,7 @@ __all__ = [
     "NobodyReadsKey",
     "NotForLoss",
     "NotFrozen",
+    "NotGivenList",
     "NothingBoundsCache",
     "NothingResets",
     "NothingTrainsOn",

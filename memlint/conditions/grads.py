@@ -73,8 +73,8 @@ class NoTrainingReached(Struct, frozen=True):
     callees: tuple[str, ...] = ()
 
     def settle(self, project: Project) -> Answer:
-        """Refuted where a sure callee runs backward or an optimizer."""
-        if project.trains(self.function):
+        """Refuted where a callee runs backward or an optimizer, or may, for all that its name says."""
+        if project.may_train(self.function):
             return REFUTED
         for name in self.callees:
             if name in k.TRAINING_CALLS:
@@ -214,6 +214,19 @@ class CalleeKeeps(Struct, frozen=True):
         if any(drawn.how == "detached" for _, drawn in project.drawn(keeping.holder)):
             return REFUTED  # the place that keeps it is told, see `memlint.facts.kept`
         return holds(Reason(keeping.spot, f"`{target[1]}` keeps `{keeping.parameter}` here"))
+
+
+class CalleeMayKeep(Struct, frozen=True):
+    """What is called is not in the checked files."""
+
+    callee: Callee
+    module: str
+
+    def settle(self, project: Project) -> Answer:
+        """Refuted where it is: `CalleeKeeps` knows then."""
+        if project.meant(self.callee, self.module)[0]:
+            return REFUTED
+        return unknown(f"whether `{self.callee.name}` keeps what it is given", would_prove="check its file too")
 
 
 class CalleeTrains(Struct, frozen=True):

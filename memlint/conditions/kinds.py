@@ -95,6 +95,19 @@ class MadeAnew(Struct, frozen=True):
         return REFUTED if project.only_at_import(self.owner) else holds()
 
 
+class NotGivenList(Struct, frozen=True):
+    """No caller passes a list, a number or the like for a parameter that is taken for a tensor, if only by its hint."""
+
+    function: FunctionId
+    parameter: str
+
+    def settle(self, project: Project) -> Answer:
+        """Refuted where one does: hints are not checked when a program runs."""
+        passed = project.passed_to(self.function, self.parameter)
+        plain = v.CONTAINERS | {v.TUPLE, v.STRING, v.NUMBER}
+        return REFUTED if any(caller.sure and argument.kind in plain for caller, argument in passed) else holds()
+
+
 class GivenTensor(Struct, frozen=True):
     """Some caller passes a tensor for one of these parameters."""
 

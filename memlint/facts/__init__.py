@@ -41,8 +41,8 @@ class FileFacts:
         self.of_classes: set[str] = set()  # what is read of classes, not of their objects: `Entry.weight`
         self.top, self.scopes, self.classes = collect(body, self.names)
         if any(path.startswith(k.OTHER_FRAMEWORKS) for path in self.names.imports.values()):
-            # Modules and graphs of another kind, unless torch's are there as well.
-            self.uses_torch = any("torch" in path for path in self.names.imports.values())
+            # Modules and graphs of another kind, unless torch's are there as well: not just a package's backend for it.
+            self.uses_torch = any("torch" in path.partition(".")[0] for path in self.names.imports.values())
         else:
             self.uses_torch = any(text in source.text for text in ("torch", ".eval()", ".detach()"))
         self.functions = {s.name: s for s in self.scopes if s.owner is None and s.parent is self.top}

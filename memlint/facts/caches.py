@@ -10,6 +10,7 @@ from memlint.facts import Class_, FileFacts, Scope
 from memlint.facts import nodes as n
 from memlint.facts import values as v
 from memlint.facts.events import STRUCTURE, Growth
+from memlint.magics import split
 
 CACHES = frozenset({"functools.lru_cache", "functools.cache"})
 UNBOUNDED = "unbounded"
@@ -83,7 +84,7 @@ def _cache(
     if owner is not None and scope.qualname != f"{owner.qualname}.{scope.name}":
         owner = None  # a function inside a method
     local = "<locals>" in scope.qualname and (owner is None or "<locals>" in owner.qualname)
-    accepted = facts.source.text.splitlines()[facts.place(decorator).line - 1]
+    accepted = split(facts.source.text)[facts.place(decorator).line - 1]
     if local or any(mark in accepted for mark in _ACCEPTED):
         return None  # a cache that a function makes goes with it
     is_method = owner is not None and not kinds & _STATIC

@@ -122,7 +122,8 @@ class Calls(Methods, Clamping):
             self._once(("frozen", id(expr)), lambda: expr, self.events.frozen)  # a helper that freezes what it is given
         if own is not None and _without_graph(own.returns):
             self.use(graph, "consumed", expr, f"{text}()")
-            self.draw(drawn, "detached", expr)
+            # A tensor without its graph says that there was one; a number says nothing of what it was computed from.
+            self.draw(drawn, "detached" if _holds_tensor(own.returns) else "host", expr)
             return own.returns.but(holder="", source="")
         self._pass(expr, text, graph, args, drawn)
         if own is not None and v.attached(own.returns) and self.mode == ON:
@@ -271,6 +272,11 @@ def _without_graph(value: Value) -> bool:
     if value.kind in (v.ARRAY, v.NUMBER, v.STRING):
         return True
     return value.kind == v.TENSOR and value.grad == v.DETACHED
+
+
+def _holds_tensor(value: Value) -> bool:
+    inside = [*(value.parts or ()), *((value.item,) if value.item is not None else ())]
+    return value.kind == v.TENSOR or any(_holds_tensor(part) for part in inside)
 
 
 def _carrying(value: Value, origins: frozenset[int], drawn: frozenset[str]) -> Value:

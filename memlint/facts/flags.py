@@ -55,13 +55,13 @@ class Inverted(Struct, eq=False):
 
 
 def inverted(facts: FileFacts, scope: Scope) -> Iterator[Inverted]:
-    """Each `~` on what is, or may be, a Python bool."""
+    """Each `~` on what is, or may be, a Python bool. Nobody writes `~True` but to get -2."""
     if not any(type(expr) is n.Unary and expr.op == "BitInvert" for expr in scope.every()):
         return
     for stmt in scope.statements():
         for expr in n.expressions(stmt):
             for part in n.walk(expr):
-                if isinstance(part, n.Unary) and part.op == "BitInvert":
+                if isinstance(part, n.Unary) and part.op == "BitInvert" and not isinstance(part.operand, n.Const):
                     truth = Judge(facts, scope).of(part.operand)
                     if truth.verdict == FLAG or truth.parameter or truth.attribute:
                         yield Inverted(part, truth, _use(part, stmt))

@@ -57,7 +57,7 @@ def histories(facts: FileFacts) -> Iterator[History]:
             if growth.how == "put":
                 # A bare name of unknown kind may be a connection or a token that is handed around.
                 data = stored(growth.value) != "unknown" or not isinstance(growth.item, n.Name)
-                if growth.loops and data and inits[0][0] is not scope:
+                if growth.loops and data and inits and inits[0][0] is not scope:
                     yield _unbounded_queue(scope, growth, inits[0][1])
                 continue
             outer = [loop for loop in growth.loops if all(loop not in init.loops for _, init in inits)]

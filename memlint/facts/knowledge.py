@@ -163,7 +163,10 @@ NEUTRAL_DECORATORS = names(
 )
 
 # How the paths of frameworks begin that have modules of their own.
-OTHER_FRAMEWORKS = ("mlx.", "jax", "flax", "haiku", "equinox", "tensorflow", "keras", "paddle", "mindspore", "tinygrad")
+OTHER_FRAMEWORKS = (
+    "mlx.", "jax", "flax", "haiku", "equinox", "tensorflow", "keras", "paddle", "mindspore", "mxnet", "tinygrad",
+    "chainer",
+)  # fmt: skip
 NEUTRAL_PACKAGES = (
     "typing.", "functools.", "abc.", "dataclasses.", "pytest.", "click.", "hydra.", "numba.", "torch.jit.",
     "contextlib.", "typing_extensions.", "typer.", "unittest.", "torch.library.",

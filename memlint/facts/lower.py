@@ -222,10 +222,15 @@ def _literal(node: Any) -> n.Expr:
         return n.Const(node, None)
 
 
+_DIGITS = 4000  # Python refuses to read many more
+
+
 def _number(node: Any) -> n.Expr:
     # Not by ast.literal_eval for plain numbers and strings: each of its calls leaves a reference cycle behind.
     text = node.value
-    return n.Const(node, int(text)) if text.isdecimal() and (text[0] != "0" or text == "0") else _literal(node)
+    if len(text) > _DIGITS or not text.isdecimal() or text[0] == "0" != text:
+        return _literal(node)
+    return n.Const(node, int(text))
 
 
 def _string(node: cst.SimpleString) -> n.Expr:
@@ -238,7 +243,12 @@ def _string(node: cst.SimpleString) -> n.Expr:
 
 
 def _joined(node: cst.ConcatenatedString) -> n.Expr:
-    parts = [expr(node.left), expr(node.right)]
+    parts = []
+    rest: Any = node
+    while isinstance(rest, cst.ConcatenatedString):  # each holds the next one: a page of text has a thousand
+        parts.append(expr(rest.left))
+        rest = rest.right
+    parts.append(expr(rest))
     formatted = [p for part in parts if isinstance(part, n.Text) for p in part.parts]
     return n.Text(node, formatted) if any(isinstance(p, n.Text) for p in parts) else n.Const(node, "")
 

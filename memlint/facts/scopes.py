@@ -187,18 +187,24 @@ class Scope(Struct, eq=False):
 
 
 class Names(Struct, eq=False):
-    """What the names at the top of a file mean, as dotted paths. hooked: functions that are forward hooks."""
+    """What the names at the top of a file mean, as dotted paths. hooked: functions that are forward hooks.
+
+    starred: something was imported by `import *`, which often brings torch along.
+    """
 
     module: str
     is_package: bool
     imports: dict[str, str] = field(default_factory=dict)
     defined: set[str] = field(default_factory=set)
     hooked: set[str] = field(default_factory=set)
+    starred: bool = False
 
     def add(self, stmt: n.Import) -> None:
         """Learn one import statement."""
         for name, path in stmt.names:
-            if name != "*":
+            if name == "*":
+                self.starred = True
+            else:
                 self.imports[name] = self._absolute(path)
 
     def _absolute(self, path: str) -> str:
@@ -216,7 +222,7 @@ class Names(Struct, eq=False):
             return f"{self.imports[first]}.{rest}" if rest else self.imports[first]
         if first in self.defined:
             return f"{self.module}.{text}"
-        return ""
+        return text if self.starred and first == "torch" else ""
 
 
 def module_name(path: str, packages: frozenset[str]) -> tuple[str, bool]:

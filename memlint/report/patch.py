@@ -34,14 +34,14 @@ def patch(path: str, old: bytes | None, new: bytes, folder: str = os.curdir) -> 
 
 
 def painted(chunks: Iterator[bytes], encoding: str, paint: Painter) -> Iterator[str]:
-    """The same for people: in colours."""
+    """The same for people: in colours, and without what could upset a terminal."""
     in_hunk = False
     for chunk in chunks:
         text = chunk.decode(encoding, "backslashreplace")
         in_hunk = in_hunk or text.startswith("@@")
         style = _STYLES.get(text[0]) if in_hunk else "message"
-        bare = text.rstrip("\r\n")
-        yield paint(bare, style) + text[len(bare) :] if style else text
+        bare = lines.printable(text.rstrip("\r\n"))
+        yield (paint(bare, style) if style else bare) + "\n" * text.endswith("\n")
 
 
 def _ended(pieces: list[str]) -> list[str]:

@@ -33,6 +33,7 @@ class TestAfterClamp(Struct, frozen=True):
 
 
 class InvertedFlag(Struct, frozen=True):
-    """`~flag` of a Python bool. expression: span of the whole."""
+    """`~flag` of a Python bool. expression: span of the whole. as_truth: it is a mask or decides a condition."""
 
     expression: Span
+    as_truth: bool

@@ -86,6 +86,17 @@ class RetriedInHandler(Struct, frozen=True):
     call: Span
 
 
+class DetachedForNobody(Struct, frozen=True):
+    """`x.detach()` as a statement: its result is lost.
+
+    value: span of the whole expression. source: what it is to be bound to. trained: a later backward pass needs that.
+    """
+
+    value: Span
+    source: str
+    trained: bool
+
+
 class Unevaluated(Struct, frozen=True):
     """MLX arrays that pile up uncomputed in a loop.
 

@@ -17,8 +17,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from memlint import cli, memo, record
+from memlint import cli, memo, proposals, record, workers
 from memlint.cache import Cache
+from memlint.proposals import FileError
 from memlint.record import Record
 
 TRAINER = """\
@@ -296,6 +297,17 @@ def test_a_file_that_changes_while_it_is_checked(
     check()
     assert check() == check("--no-cache")
     assert len(worked) == 3
+
+
+def test_what_may_be_otherwise_next_time_is_not_said_again(
+    project: Path, worked: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for message in proposals.PASSING:
+        with monkeypatch.context() as patch:
+            patch.setattr(workers, "answer", lambda path, *_: FileError(path, None, None, message))  # noqa: B023
+            assert message in check("--cache-dir", message)[2]
+        assert check("--cache-dir", message) == check("--no-cache")
+    assert len(worked) == 6
 
 
 # -- all that matters is noted -----------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Whatever stands in a file: a line for what can't be read, and repairs that leave a program a program.
 
 A run tries the same inputs each time. `MEMLINT_FUZZ_SECONDS=900 pytest tests/test_fuzz.py --no-cov` goes on with others
-for so long in each test, and says in its output by which number an input that fails is made again.
+for so long in each test; a failure names the number of its input, with which `MEMLINT_FUZZ_FIRST` begins.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ def fetched(name: str, folder: Path) -> Path:
         archives = home / "archive"
         pip(Path(sys.executable), "download", "--no-deps", "--no-binary", ":all:", "--dest", str(archives), pinned)
         with tarfile.open(next(archives.glob("*.tar.gz"))) as archive:
-            archive.extractall(archives, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+            archive.extractall(archives, filter="data")
         shutil.move(next(archives.glob(f"*/{package}")), home / package)
         shutil.rmtree(archives)
         (home / "ready").touch()

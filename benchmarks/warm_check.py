@@ -7,6 +7,9 @@ check that fills the cache, one with nothing changed, one with new times on all 
 all answers in the cache but never linked this way (another option), one after an edit of one file, and checks without
 the cache by one process and by two; and Python doing nothing. CPU time is user and system, start of Python and imports
 included, of all processes together; of N runs the smallest counts. The edit adds a line to the file of median size.
+
+Of a run by two processes it is also printed what falls on the one that asks them and joins their answers: that can't
+be shared, so it limits what more of them save, however busy the machine is.
 """
 
 from __future__ import annotations
@@ -23,6 +26,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECK = [sys.executable, "-m", "memlint", "check", "--isolated", "--exit-zero", "--quiet"]
+SHARES = """
+import resource, sys
+from memlint.__main__ import main
+main()
+own, workers = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+print(own.ru_utime + own.ru_stime, own.ru_maxrss, workers.ru_maxrss, file=sys.stderr)
+"""
 
 
 def timed(folder: Path, *options: str, command: list[str] = CHECK) -> tuple[float, float, bytes]:
@@ -33,6 +43,14 @@ def timed(folder: Path, *options: str, command: list[str] = CHECK) -> tuple[floa
     after, wall = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - start
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return cpu, wall, done.stdout
+
+
+def shares(folder: Path) -> list[float]:
+    """Of a check by two processes: CPU seconds and largest memory of the one that asks, largest memory of a worker."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", SHARES, *CHECK[3:], "--no-cache", "-j2"]
+    done = subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
+    return [float(number) for number in done.stderr.split()[-3:]]
 
 
 def copied(source: Path, folder: Path) -> list[Path]:
@@ -73,6 +91,7 @@ def main() -> None:
             runs["one"].append(timed(folder, "--no-cache", "-j1"))
             peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
             runs["two"].append(timed(folder, "--no-cache", "-j2"))
+            shared = shares(folder)
             nothing.append(timed(folder, command=[sys.executable, "-c", "pass"]))
     if len({run[-1] for timings in runs.values() for run in timings}) != 1:
         sys.exit("the runs differ in what they found")
@@ -90,6 +109,8 @@ def main() -> None:
     print(
         f"CPU: one process {cpu['one']:.2f} s, two together {cpu['two']:.2f} s ({cpu['two'] / cpu['one']:.2f} of one)"
     )
+    own, worker = shared[1] / 1024, shared[2] / 1024
+    print(f"of two: {shared[0]:.2f} s in the process that asks; that one takes {own:.0f} MB, a worker {worker:.0f} MB")
     ratio = wall["one"] / wall["two"]
     print(f"elapsed: one process {wall['one']:.2f} s, two {wall['two']:.2f} s (one takes {ratio:.2f} of two)")
 

@@ -2,7 +2,8 @@
 
 A value that may be a dict, a tuple or now and then a number goes through the helper `detach`, which walks it. Safe
 where the backward pass has run: nobody could train on the value any more. Else unsafe. Not `.item()`: that would wait
-for the accelerator in each step, and later code may call a tensor's methods.
+for the accelerator in each step, and later code may call a tensor's methods. A detached value that nobody took is bound
+to the name that it was detached from.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import libcst as cst
 
-from memlint.facts.defects import KeptGraph, Unevaluated
+from memlint.facts.defects import DetachedForNobody, KeptGraph, Unevaluated
 from memlint.fixer import Edit, Refuse, Safety, fixer
 
 if TYPE_CHECKING:
@@ -22,13 +23,19 @@ _PRIMARIES = (cst.Name, cst.Attribute, cst.Subscript, cst.Call)
 
 
 @fixer(helpers=("detach",))
-def fix(fact: KeptGraph | Unevaluated, tree: Tree, options: Mapping[str, Any]) -> Edit:
+def fix(fact: KeptGraph | DetachedForNobody | Unevaluated, tree: Tree, options: Mapping[str, Any]) -> Edit:
     """Detach a value where it is stored, added or handed over; evaluate what MLX has not computed."""
     if isinstance(fact, Unevaluated):
         last = _behind_a_pause(tree.statement_at(fact.after), tree)
         line = tree.line(f"{fact.module}.eval({', '.join(fact.values)})")
         return Edit({last: cst.FlattenSentinel([last, line])}, Safety.UNSAFE)
     value = tree.value_at(fact.value)
+    if isinstance(fact, DetachedForNobody):
+        if fact.trained:
+            raise Refuse(f"a backward pass starts from `{fact.source}` further down")
+        target = tree.expression(fact.source)
+        assert isinstance(target, (cst.Name, cst.Attribute))
+        return Edit({tree.parent(value): cst.Assign([cst.AssignTarget(target)], value)}, Safety.UNSAFE)
     if isinstance(value, cst.GeneratorExp):
         raise Refuse("a generator is stored, its values are only made when it is read")
     safety = Safety.SAFE if fact.ran else Safety.UNSAFE

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from memlint import record
 from memlint.cache import project_folder
@@ -22,8 +23,7 @@ MOST_ENTRIES = 40 * MOST
 """The same of files and folders of any kind, which have to be looked at to know."""
 
 
-@dataclass(frozen=True, slots=True)
-class Together:
+class Together(Struct, frozen=True):
     """Files that are judged as one project.
 
     files: display path and settings of each, in the order of a check of the whole project. asked: the display paths of
@@ -37,8 +37,7 @@ class Together:
     names: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class Around:
+class Around(Struct):
     """together: every file that is asked for, in one of these. notes: what could not be linked, and why."""
 
     together: list[Together] = field(default_factory=list)
@@ -61,21 +60,20 @@ def around(paths: Sequence[str], found: Found, resolver: Resolver) -> Around:
     result = Around()
     by_root: dict[str, dict[str, Settings]] = {}
     roots = {os.path.abspath(path): _root(path) for path in paths}
-    usable = {root: _usable(root, resolver, result.notes) for root in set(roots.values())}
     for path, settings in found.files:
-        root = _outermost(path, roots)
-        by_root.setdefault(root if usable[root] else "", {})[path] = settings
-    alone = by_root.pop("", {})
+        by_root.setdefault(_outermost(path, roots), {})[path] = settings
+    alone: dict[str, Settings] = {}
     for root, asked in by_root.items():
-        try:
-            whole = found.walks.get(root) or _whole(root, resolver)
-        except TooMany:
-            result.notes.append(f"{_not_linked(root)} holds too many files: `exclude` some, or set `link`")
-            alone |= asked
-        else:
+        whole = _whole(root, found, resolver) if _linked(root, resolver) else ""
+        if not isinstance(whole, str):
             result.together += _groups(root, whole, asked, found)
+            continue
+        alone |= asked
+        if whole:
+            why = f"{display_path(root)} {whole}"
+            result.notes.append(f"only what was named is known, not the project around it: {why}")
     if alone:
-        result.together.append(Together(list(alone.items()), alone.keys()))
+        result.together.append(Together([file for file in found.files if file[0] in alone], alone.keys()))
     return result
 
 
@@ -97,24 +95,23 @@ def _outermost(path: str, roots: dict[str, str]) -> str:
         folder = os.path.dirname(folder)
 
 
-def _usable(root: str, resolver: Resolver, notes: list[str]) -> bool:
-    """Whether what lies below this folder may be looked for."""
-    if not root or resolver.isolated or resolver.settings(root).link == PATHS:
-        return False
+def _linked(root: str, resolver: Resolver) -> bool:
+    return root != "" and not resolver.isolated and resolver.settings(root).link != PATHS
+
+
+def _whole(root: str, found: Found, resolver: Resolver) -> Sequence[Walked] | str:
+    """The files of a project, or why nobody looks for them where they were not named."""
+    if root in found.walks:
+        return found.walks[root]
     home = os.path.join(record.real(os.path.expanduser("~")), "")
     if home.startswith(os.path.join(record.real(root), "")):
-        notes.append(f"{_not_linked(root)} is the home folder, or around it")
-        return False
-    return True
-
-
-def _not_linked(root: str) -> str:
-    return f"only what was named is known, not the project around it: {display_path(root)}"
-
-
-def _whole(root: str, resolver: Resolver) -> list[Walked]:
+        return "is the home folder, or around it"
     said = "link" in resolver.settings(root).origins
-    return below(root, resolver, *(() if said else (MOST, MOST_ENTRIES)))
+    try:
+        return below(root, resolver, *(() if said else (MOST, MOST_ENTRIES)))
+    except TooMany:
+        record.doubt()  # files of any kind were counted, and those without code are not noted
+        return "holds too many files: `exclude` some, or set `link`"
 
 
 def _groups(root: str, whole: Sequence[Walked], asked: dict[str, Settings], found: Found) -> list[Together]:
@@ -122,14 +119,17 @@ def _groups(root: str, whole: Sequence[Walked], asked: dict[str, Settings], foun
     files: list[tuple[str, Settings]] = []
     names: dict[str, str] = {}
     here = os.path.join(os.getcwd(), "")
+    seen: set[str] = set()
     for inner, real, settings in whole:
+        if real in seen:
+            continue  # links lead to it: it goes by the first of its names, as where all are checked
+        seen.add(real)
         path = found.taken.get(real)
         if path is None or path not in asked:
             full = os.path.join(root, inner)
             path = (full[len(here) :] if full.startswith(here) else full).replace(os.sep, "/")
-        if path not in names:
-            files.append((path, settings))
-            names[path] = inner.replace(os.sep, "/")
+        files.append((path, settings))
+        names[path] = inner.replace(os.sep, "/")
     mine = [path for path in asked if path in names]
     groups = [Together(files, frozenset(mine), root, names)] if mine else []
     others = {path: settings for path, settings in asked.items() if path not in names}

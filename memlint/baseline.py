@@ -11,8 +11,10 @@ import json
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import asdict, fields
 
 from memlint import disk, record
 from memlint.config import ConfigError, Settings, all_rules, display_path
@@ -24,8 +26,7 @@ _VERSION_KEY = "memlint-baseline"
 _LONGEST = 120  # letters of a statement: of a longer one the beginning is shown, and a hash tells it from others
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Entry:
+class Entry(Struct, frozen=True, order=True):
     """One known finding. function: "" for a module's own statements. nth: among those that are equal in all else."""
 
     path: str
@@ -40,8 +41,7 @@ class Entry:
         return self.path, self.function, self.rule, self.code
 
 
-@dataclass(slots=True)
-class Sorted:
+class Sorted(Struct):
     """What a baseline makes of the findings: new and known ones, and the entries that nothing matches any more."""
 
     new: list[Finding] = field(default_factory=list)

@@ -6,7 +6,8 @@ import os
 import re
 import subprocess
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from memlint import git
 from memlint.config import ConfigError, display_path
@@ -24,8 +25,7 @@ Lines = list[tuple[int, int]]
 """Stretches of changed lines, first and last of each."""
 
 
-@dataclass(slots=True)
-class Changes:
+class Changes(Struct):
     """The changed lines of files by display path, None for all of them. A file that is not in it has not changed."""
 
     lines: dict[str, Lines | None]

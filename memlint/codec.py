@@ -6,7 +6,6 @@ the name of their class, which must be one of `memlint.facts.defects` or `memlin
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from typing import Any
 
@@ -102,7 +101,7 @@ def decode_places(data: bytes) -> _Places:
 def classes() -> dict[str, type]:
     """The classes that facts and conditions may be of, by name."""
     chosen = [getattr(conditions, name) for name in conditions.__all__]
-    chosen += [cls for cls in vars(defects).values() if isinstance(cls, type) and dataclasses.is_dataclass(cls)]
+    chosen += [cls for cls in vars(defects).values() if isinstance(cls, type) and issubclass(cls, msgspec.Struct)]
     return {cls.__name__: cls for cls in chosen}
 
 

@@ -14,8 +14,9 @@ import re
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from memlint import record, registry, suppress
 from memlint.facts.demands import Demand, demand
@@ -63,8 +64,7 @@ class ConfigError(Exception):
     """A setting that can't be used: one line for the user."""
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(Struct, frozen=True):
     """Which rules to take. `select` None: what was on before, at first the rules that are on by default."""
 
     select: tuple[str, ...] | None = None
@@ -92,8 +92,7 @@ def _outweighed(rule: str, wanted: tuple[str, ...], unwanted: tuple[str, ...]) -
     return drop > 0 and drop >= _weight(rule, wanted)
 
 
-@dataclass(frozen=True, slots=True)
-class Overrides:
+class Overrides(Struct, frozen=True):
     """What the command line says; None and empty say nothing."""
 
     selection: Selection = Selection()
@@ -103,8 +102,7 @@ class Overrides:
     runtime: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """The settings for the files of one directory.
 
     fixable, unfixable: whose fixes may be shown and made.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from memlint import record
 from memlint.config import ConfigError, Resolver, Settings, compiled, display_path
@@ -30,8 +31,7 @@ Walked = tuple[str, str, Settings]
 """A file below a folder: its path from there, its real path, its settings."""
 
 
-@dataclass(slots=True)
-class Found:
+class Found(Struct):
     """What lies below some paths.
 
     files: display path and settings of each file. problems: paths that can't be used, each with the reason.

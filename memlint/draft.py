@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from memlint.fixer import Refuse
 from memlint.notebook import SUFFIX, Notebook, NotebookError
@@ -11,8 +12,7 @@ from memlint.source import decode, opened
 from memlint.tree import lines
 
 
-@dataclass(slots=True)
-class Draft:
+class Draft(Struct):
     """What was read, the text as far as it is repaired, and the text as it was at first."""
 
     old: bytes
@@ -20,7 +20,7 @@ class Draft:
     encoding: str
     bom: bool
     notebook: Notebook | None = None
-    first: str = field(init=False)
+    first: str = ""
 
     def __post_init__(self) -> None:
         self.first = self.text

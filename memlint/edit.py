@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import libcst as cst
+from msgspec import Struct
+from msgspec.structs import replace
 
 from memlint import imports
 from memlint.fixer import Edit, Fixer, Refuse, Safety
@@ -21,8 +22,7 @@ from memlint.tree import Swap, Tree, compiles, lines, parse
 __all__ = ["Cure", "Refusal", "TextEdit", "Tree", "apply", "cure", "hunks", "propose"]
 
 
-@dataclass(frozen=True, slots=True)
-class TextEdit:
+class TextEdit(Struct, frozen=True):
     """A stretch of the old text and what replaces it. Lines and columns count from 1; the end is not included."""
 
     line: int
@@ -32,8 +32,7 @@ class TextEdit:
     replacement: str
 
 
-@dataclass(frozen=True, slots=True)
-class Cure:
+class Cure(Struct, frozen=True):
     """What one fix would make of a file: the whole new text, and the same as replacements of whole lines."""
 
     safety: Safety
@@ -41,8 +40,7 @@ class Cure:
     edits: tuple[TextEdit, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(Struct, frozen=True):
     """Why there is no cure here."""
 
     reason: str

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import gc
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from memlint import notebook, record, registry, suppress
 from memlint.around import Together
@@ -28,8 +29,7 @@ from memlint.workers import Asked, Done, answers
 __all__ = ["FileError", "FileResult", "Report", "check", "judge", "propose"]
 
 
-@dataclass(slots=True)
-class Report:
+class Report(Struct):
     """What a check found.
 
     texts: the decoded text of each file that findings name a place in.
@@ -100,10 +100,10 @@ def _placed(report: Report, group: Together) -> Report:
         return report
 
     def placed(place: Place) -> Place:
-        return dataclasses.replace(place, path=shown.get(place.path, place.path))
+        return replace(place, path=shown.get(place.path, place.path))
 
     report.findings = [_moved(finding, placed) for finding in report.findings]
-    report.errors = [dataclasses.replace(error, path=shown.get(error.path, error.path)) for error in report.errors]
+    report.errors = [replace(error, path=shown.get(error.path, error.path)) for error in report.errors]
     report.texts = {shown.get(name, name): text for name, text in report.texts.items()}
     report.notebooks = {shown.get(name, name): book for name, book in report.notebooks.items()}
     return report
@@ -111,7 +111,7 @@ def _placed(report: Report, group: Together) -> Report:
 
 def _moved(finding: Finding, placed: Callable[[Place], Place]) -> Finding:
     steps = tuple(Evidence(placed(step.place), step.message) for step in finding.evidence)
-    return dataclasses.replace(finding, place=placed(finding.place), evidence=steps)
+    return replace(finding, place=placed(finding.place), evidence=steps)
 
 
 def _check(
@@ -215,7 +215,7 @@ def _open_notebooks(report: Report, paths: Sequence[str], asked: Collection[str]
             report.errors.append(FileError(path, line, column, f"this cell {error.message}", cell))
 
     def placed(place: Place) -> Place:
-        return dataclasses.replace(place, cell=books[place.path].cell(place)) if place.path in books else place
+        return replace(place, cell=books[place.path].cell(place)) if place.path in books else place
 
     report.notebooks = books
     for number, finding in enumerate(report.findings):
@@ -253,7 +253,7 @@ def judge(proposal: Proposal, project: Project) -> tuple[Finding, tuple[Reason, 
             return None
         reasons.extend(answer.reasons)
         if answer.facts:
-            fact = dataclasses.replace(fact, **dict(answer.facts))
+            fact = replace(fact, **dict(answer.facts))
         if answer.verdict == Verdict.UNKNOWN:
             questions.append((answer.open_question, answer.would_prove or _MEASURED))
         if answer.silent_if and answer.silent_if not in silent_if:
@@ -283,7 +283,7 @@ def _explained(judged: Sequence[tuple[Finding, tuple[Reason, ...]]], known: Know
     for path, spots in wanted.items():
         places.update(known.places(path, spots))
     return [
-        dataclasses.replace(
+        replace(
             finding,
             evidence=(*finding.evidence, *(Evidence(places[r.spot], r.message) for r in reasons if r.spot in places)),
         )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 if TYPE_CHECKING:
     import libcst as cst
@@ -25,8 +26,7 @@ class Refuse(Exception):
     """Raised by a fixer that would have to guess; the text is the reason the user reads."""
 
 
-@dataclass(frozen=True, slots=True)
-class Edit:
+class Edit(Struct, frozen=True):
     """One site's change.
 
     changes: old node of the tree -> new node, or several (a FlattenSentinel), or cst.RemoveFromParent().
@@ -43,8 +43,7 @@ class Edit:
 Fix = Callable[[Any, "Tree", Mapping[str, Any]], Edit]
 
 
-@dataclass(frozen=True, slots=True)
-class Fixer:
+class Fixer(Struct, frozen=True):
     """A fixer: the name of the rule that it cures, its function, the helpers that it may call."""
 
     name: str

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import TypeVar
+
+from msgspec import Struct, field
 
 from memlint.facts import knowledge as k
 from memlint.facts.events import Callee
@@ -26,8 +27,7 @@ PASSING_CAP = 4
 """Through how many parameters in turn an object is followed back to where it was made."""
 
 
-@dataclass(slots=True, eq=False)
-class Caller:
+class Caller(Struct, frozen=True):
     """A call of a function. sure: the receiver's class or the path says so, not only the name."""
 
     function: FunctionId
@@ -35,8 +35,7 @@ class Caller:
     sure: bool
 
 
-@dataclass(slots=True, eq=False)
-class _Received:
+class _Received(Struct, eq=False):
     """What is passed to a function, by its parameters, in the first `count` calls that are known of it."""
 
     count: int = 0

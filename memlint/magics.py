@@ -6,7 +6,8 @@ import ast
 import re
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 # Cell magics that run the rest of their cell as Python, among the names of the notebook. `%%timeit` does not: what it
 # assigns is lost. Those that hold another language, a file or a program of its own are left out with their cell.
@@ -31,8 +32,7 @@ _TOKEN = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct, frozen=True):
     """A line of a cell that is no Python. code: what stands in for it. shift: by how much the code stood further right
     in the original."""
 

@@ -6,10 +6,10 @@ import builtins
 import itertools
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import libcst as cst
 from libcst.helpers import get_full_name_for_node
+from msgspec import Struct
 
 from memlint.fixer import Refuse
 from memlint.layout import Layout
@@ -42,8 +42,7 @@ _BINDERS = {
 }
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Need:
+class Need(Struct, frozen=True, order=True):
     """A name that new code uses. name: what is taken from `module`, "" for the module itself. bound: already there."""
 
     module: str

@@ -15,10 +15,9 @@ import json
 import re
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
-import libcst as cst
+from msgspec import Struct
 
 from memlint import magics
 from memlint.rule import Cell, Place
@@ -41,8 +40,7 @@ class NotebookError(Exception):
         self.message, self.line, self.column = message, line, column
 
 
-@dataclass(slots=True)
-class _Source:
+class _Source(Struct):
     """A code cell's source. value: as JSON has it. start, end: where it stands in the file.
 
     text: the same as one string. code: what stands for it, None where it is left out.
@@ -301,6 +299,8 @@ def parses(code: str) -> None:
         raise NotebookError("does not parse: it holds characters that are no text, or is nested too deeply") from None
     if sum(code.count(bracket) for bracket in "([{") > MAX_BRACKETS:
         raise wrong
+    import libcst as cst  # here, because few runs see such a cell
+
     try:
         cst.parse_module(code)
     except (cst.ParserSyntaxError, cst.CSTValidationError, RecursionError):

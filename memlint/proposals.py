@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from memlint import registry, suppress
 from memlint.facts import FileFacts
@@ -13,27 +14,24 @@ from memlint.rule import Cell, Proposal, Rule
 from memlint.source import Source, Unreadable
 
 
-@dataclass(frozen=True, slots=True)
-class FileError:
+class FileError(Struct, frozen=True):
     """A file that could not be checked: one line for the user."""
 
     path: str
     line: int | None
     column: int | None
     message: str
-    cell: Cell | None = field(default=None, compare=False)
+    cell: Cell | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FileResult:
+class FileResult(Struct, frozen=True):
     """What one file contributes: a pure function of its bytes and the rules that are asked."""
 
     summary: Summary
     proposals: tuple[Proposal, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True):
     """What a file is asked. rules: their names. limits: those that the user has declared for settings."""
 
     rules: tuple[str, ...]

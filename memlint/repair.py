@@ -6,9 +6,10 @@ import contextlib
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from memlint import edit, imports, registry, suppress
 from memlint.disk import replace, vendor, vendoring
@@ -43,8 +44,7 @@ def _nothing(path: str) -> None:
     """No file has to be left alone."""
 
 
-@dataclass(slots=True)
-class RepairReport:
+class RepairReport(Struct):
     """What a repair would write, and what became of each finding.
 
     changed: display path -> old and new bytes.
@@ -109,8 +109,7 @@ def copies(report: RepairReport) -> tuple[dict[str, tuple[bytes | None, bytes]],
     return {path: (old, new) for path, (old, new) in changes.items() if old != new}, errors
 
 
-@dataclass(slots=True)
-class _Step:
+class _Step(Struct):
     """One edit to try. regions: the functions that it touches."""
 
     finding: Finding
@@ -120,8 +119,7 @@ class _Step:
     regions: frozenset[int]
 
 
-@dataclass(slots=True)
-class _Attempt:
+class _Attempt(Struct):
     """What a round tries on one file.
 
     findings: all that were there before, with the function that each is in. functions: where each outermost function

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Protocol
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from memlint.facts import FileFacts
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+class Cell(Struct, frozen=True):
     """Where a stretch of a notebook's code stands: in which of its cells, counted from 1 over all of them, where in
     that one, and in which lines of the file."""
 
@@ -26,8 +26,7 @@ class Cell:
     file_end_line: int
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Place:
+class Place(Struct, frozen=True, order=True):
     """A stretch of source. Lines and columns count from 1; the end column is the first one after the stretch.
 
     cell: in a notebook, whose cells make one source.
@@ -38,11 +37,10 @@ class Place:
     column: int
     end_line: int
     end_column: int
-    cell: Cell | None = field(default=None, compare=False)
+    cell: Cell | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Spot:
+class Spot(Struct, frozen=True):
     """An event of a file's facts whose place nobody has asked for yet: scope by number, list of events, index.
 
     Finding out where every call of a project stands would cost half as much as parsing it; few are ever shown.
@@ -54,16 +52,14 @@ class Spot:
     index: int
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(Struct, frozen=True):
     """One step of the reasoning, with the place in the source that shows it."""
 
     place: Place
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(Struct, frozen=True):
     """Evidence from a summary: its place is looked up when a finding shows it."""
 
     spot: Spot
@@ -93,8 +89,7 @@ class Verdict(str, enum.Enum):
     REFUTED = "refuted"
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """A verdict with its reasons.
 
     open_question: what is unknown. would_prove: what the user can write or do to settle it.
@@ -115,8 +110,7 @@ class Condition(Protocol):
     def settle(self, project: Any) -> Answer: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Proposal:
+class Proposal(Struct, frozen=True):
     """What a rule found in one file, before the project has spoken. Holds no tree nodes, so it can be pickled."""
 
     message: str
@@ -128,8 +122,7 @@ class Proposal:
     rule: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """A proposal that the project did not refute.
 
     would_prove: for each of the open questions, what would settle it. silent_if: what would have refuted it.
@@ -155,8 +148,7 @@ class Finding:
 Find = Callable[["FileFacts"], Iterable[Proposal]]
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """A rule: its name, its page (the module's docstring), what it needs to see, and its question to the facts."""
 
     name: str

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import bisect
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 _LEXER = re.compile(
     r"""(?P<comment>\#[^\n]*) | (?P<string>\"{3}(?:\\.|[^\\])*?\"{3} | '{3}(?:\\.|[^\\])*?'{3}
@@ -23,8 +24,7 @@ _STRING = re.compile("\0")
 _MARGIN = " \t\f"
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(Struct, frozen=True):
     """The lines first to last, of a block its decorators and header, and the function or class that it stands in.
 
     What opens a function or class stands in that one. `function` is "" for a module's own statements.

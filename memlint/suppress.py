@@ -12,7 +12,8 @@ import io
 import re
 import tokenize
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from memlint.rule import Finding, Place, Rule, Severity, Tier
 
@@ -60,8 +61,7 @@ _LEXER = re.compile(
 )
 
 
-@dataclass(slots=True)
-class _Directive:
+class _Directive(Struct):
     """One directive, for the lines first to last. `names`: (rule name, column) pairs, or None for all rules."""
 
     word: str

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from memlint.facts.summary import FunctionId, Summary
 
@@ -14,8 +15,7 @@ _NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*(\.?\*)?")
 STEP, GRAD_OFF, BOUNDED = "step-functions", "no-grad-functions", "bounded-containers"
 
 
-@dataclass(frozen=True, slots=True)
-class Taught:
+class Taught(Struct, frozen=True):
     """The names that are listed for one file.
 
     Each is `function`, `Class.method` or `NAME`, with as much of the module's dotted path before it as is wanted;
@@ -31,8 +31,7 @@ class Taught:
         return {STEP: self.step_functions, GRAD_OFF: self.no_grad_functions, BOUNDED: self.bounded_containers}
 
 
-@dataclass(frozen=True, slots=True)
-class Unknown:
+class Unknown(Struct, frozen=True):
     """A name that means nothing in the checked files. path: of a file that it was listed for. choices: those there."""
 
     key: str
@@ -41,8 +40,7 @@ class Unknown:
     choices: frozenset[str]
 
 
-@dataclass(slots=True)
-class Lessons:
+class Lessons(Struct):
     """What the names mean in a project. helpers: names of what switches gradients off where it is used."""
 
     step: set[FunctionId] = field(default_factory=set)

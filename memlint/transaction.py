@@ -13,9 +13,10 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from memlint import disk
 from memlint.cache import FOLDER as CACHE
@@ -36,8 +37,7 @@ class TransactionError(Exception):
     """What can't be changed, or put back: one line for the user."""
 
 
-@dataclass(slots=True)
-class _Entry:
+class _Entry(Struct):
     """A file that is changed. number: of its copy. written: the digests of all that it was given."""
 
     path: str

@@ -6,7 +6,8 @@ What is kept passed together, in exactly the files that stay; and none of those 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from memlint.repair import RepairReport, Unit
 
@@ -14,8 +15,7 @@ Make = Callable[[frozenset[Unit]], RepairReport]
 """Works out the repair that makes the fixes of these units and no others."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """How the command failed. tail: the last lines that it printed."""
 
     reason: str
@@ -26,8 +26,7 @@ Try = Callable[[RepairReport], "Failure | None"]
 """Puts a repair on the disk and runs the command; None where it passes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verified:
+class Verified(Struct, frozen=True):
     """The repair to keep, and what was put back, each with how the command failed beside what was kept by then."""
 
     report: RepairReport

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import multiprocessing
+import importlib
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from memlint import codec
+from msgspec import Struct
+
+from memlint import codec, registry
 from memlint.cache import Cache
 from memlint.proposals import FileError, FileResult, Question, answer
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ProcessPoolExecutor
+
+# What processes need is imported where they are started: a run of a few files does without them.
 
 _METHOD = "fork" if sys.platform == "linux" else "spawn"  # elsewhere a forked process may not use all of the system
 WORTH = 50_000 if _METHOD == "fork" else 250_000
@@ -25,8 +30,7 @@ WORTH = 50_000 if _METHOD == "fork" else 250_000
 Answer = FileResult | FileError | None
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(Struct, frozen=True):
     """A file to ask. number: which one of all that are checked. size: in bytes, as far as it is known."""
 
     number: int
@@ -35,16 +39,14 @@ class Task:
     question: Question
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """Where and with whom tasks are worked on. packages: see `memlint.engine`. cache: None for no cache."""
 
     packages: frozenset[str]
     cache: Cache | None
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(Struct, frozen=True):
     """A task with the bytes of its file and the answer."""
 
     task: Task
@@ -114,6 +116,10 @@ def _round(waiting: list[Task], read: Read, asked: Asked, jobs: int, ahead: int)
 def _worked_on(
     waiting: list[Task], read: Read, asked: Asked, jobs: int, ahead: int
 ) -> Generator[Done, None, list[Task]]:
+    import multiprocessing
+    from concurrent.futures import FIRST_COMPLETED, wait
+    from concurrent.futures.process import BrokenProcessPool
+
     others = set(multiprocessing.active_children())
     running: dict[Future[Answer | bytes], tuple[Task, bytes]] = {}
     crashed: list[Task] = []
@@ -181,10 +187,17 @@ def _may_start_anew() -> bool:
 
 
 def _pool(jobs: int, asked: Asked) -> ProcessPoolExecutor | None:
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
     method = _METHOD if threading.active_count() == 1 else "spawn"
     if method == "spawn" and not _may_start_anew():
         return None
     context = multiprocessing.get_context(method)
+    if method == "fork":
+        # What the workers begin with is read once for all of them, instead of once in each.
+        registry.rules()
+        importlib.import_module("memlint.facts.lower")
     try:
         return ProcessPoolExecutor(jobs, context, _begin, (asked,))
     except (OSError, ImportError, NotImplementedError):
@@ -204,6 +217,8 @@ def _begin(asked: Asked) -> None:
 
 
 def _end_with_parent() -> None:
+    import multiprocessing
+
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -5,8 +5,10 @@ What it finds
 Tensors with a graph that are appended to a list, added to a running sum or average, put into a dict under a new key or
 handed to a meter that keeps them, in each step of a loop or once per step of an object's life. It says whether the
 backward pass has run by then: if so, the nodes of the graph stay (kilobytes a step), if not, every activation of the
-step does (megabytes). In MLX, where nothing is computed before it is asked for: sums, averages, lists and states that
-take in something new with each step of a loop that never evaluates them.
+step does (megabytes). Also what was overlooked: `x.detach()` as a statement of its own, whose result nobody takes, and
+a value that is reported with its graph in the same call as a detached loss. In MLX, where nothing is computed before
+it is asked for: sums, averages, lists and states that take in something new with each step of a loop that never
+evaluates them.
 
 Why it costs
 ------------
@@ -72,6 +74,7 @@ from collections.abc import Iterator
 
 from memlint.conditions import (
     CalleeKeeps,
+    CalleeMayKeep,
     HelpersKeepGrad,
     NothingTrainsOn,
     Open,
@@ -81,10 +84,11 @@ from memlint.conditions import (
 )
 from memlint.facts import FileFacts
 from memlint.facts import values as v
-from memlint.facts.defects import KeptGraph, Unevaluated
+from memlint.facts.defects import DetachedForNobody, KeptGraph, Unevaluated
 from memlint.facts.kept import HandedOver, Kept, handed_over, is_tensor, kept
 from memlint.facts.lazy import Piled, piled
 from memlint.facts.logged import Logged, logged
+from memlint.facts.overlooked import Dropped, Reported, dropped, reported
 from memlint.rule import Condition, Proposal, Severity, rule
 
 _LEFT = {True: "the nodes of its graph, whose backward pass has run", False: "its whole graph"}
@@ -110,6 +114,12 @@ def detach_kept_tensors(facts: FileFacts) -> Iterator[Proposal]:
         yield _handed(facts, handed)
     for entry in logged(facts):
         yield _logged(facts, entry)
+    for lost in dropped(facts):
+        yield _dropped(facts, lost)
+    told = {id(handed.node) for handed in handed_over(facts)}
+    for report in reported(facts):
+        if id(report.node) not in told:
+            yield _reported(facts, report)
     for pile in piled(facts):
         yield _piled(facts, pile)
 
@@ -158,6 +168,36 @@ def _handed(facts: FileFacts, handed: HandedOver) -> Proposal:
             SomeCallerWithGrad((facts.names.module, handed.scope.qualname)),
         ),
         severity=_SEVERITY[handed.ran],
+    )
+
+
+def _dropped(facts: FileFacts, lost: Dropped) -> Proposal:
+    source = facts.text(lost.source)
+    hooked = lost.scope.name in facts.names.hooked
+    asked = "whether the module with this hook runs with gradients on" if hooked else f"whether `{source}` has a graph"
+    graph = () if lost.sure and not hooked else (Open(asked),)
+    return Proposal(
+        message=f"`{facts.text(lost.node)}` is a statement of its own: its result is lost, `{source}` keeps its graph",
+        place=facts.place(lost.node),
+        fact=DetachedForNobody(facts.span(lost.node), source, lost.trained),
+        conditions=(SomeCallerWithGrad((facts.names.module, lost.scope.qualname)), *graph),
+        severity=Severity.WARNING,
+    )
+
+
+def _reported(facts: FileFacts, report: Reported) -> Proposal:
+    name = report.site.name
+    return Proposal(
+        message=f"`{facts.text(report.node)}` is handed to `{name}` with its graph, beside what was detached for it",
+        place=facts.place(report.node),
+        fact=KeptGraph(facts.span(report.node), report.structure, True),
+        evidence=(facts.evidence(report.sibling, "this was detached"),),
+        conditions=(
+            CalleeMayKeep(report.site.callee, facts.names.module),
+            HelpersKeepGrad(report.site.helpers),
+            SomeCallerWithGrad((facts.names.module, report.scope.qualname)),
+        ),
+        severity=_SEVERITY[True],
     )
 
 

@@ -93,7 +93,8 @@ def no_grad_inference(facts: FileFacts) -> Iterator[Proposal]:
 
 def _proposal(facts: FileFacts, scope: Scope, wasted: Wasted) -> Proposal:
     forward = wasted.forward
-    runs = forward.receiver or facts.text(forward.node.func)
+    of_self = forward.receiver == scope.self_name and forward.question.endswith("runs the network")
+    runs = facts.text(forward.node.func) if of_self or not forward.receiver else forward.receiver
     decorate = wasted.block is None and scope.node is not None and not scope.node.is_async
     return Proposal(
         message=f"`{runs}` runs with gradients on, but nothing uses its graph",

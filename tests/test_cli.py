@@ -20,6 +20,7 @@ from memlint import __version__, engine, record, registry, repair
 from memlint.cli import main
 from memlint.cli.progress import Progress
 from memlint.engine import FileError
+from memlint.report.summary import plural
 from tests.support import ROOT
 
 LEAKY = """\
@@ -107,6 +108,26 @@ def test_version_and_help_do_not_wait_for_libraries() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.startswith(f"memlint {__version__}\n")
+
+
+def test_the_command_gives_its_version_without_reading_a_command_line() -> None:
+    code = (
+        "import sys; from memlint.__main__ import main; sys.argv[1:] = ['--version']\n"
+        "assert main() == 0 and not {'argparse', 'memlint.cli'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == f"memlint {__version__}\n"
+
+
+def test_a_few_files_do_not_wait_for_processes(write: Write) -> None:
+    write("leaky.py", LEAKY)
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from memlint.cli import main\n"
+        "assert main(['check', '--no-cache', '-j2', 'leaky.py']) == 1\n"
+        "assert 'libcst' in sys.modules and not {'multiprocessing', 'concurrent.futures.process'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_python_m_memlint_is_the_same() -> None:
@@ -524,6 +545,16 @@ def test_progress_shows_on_a_terminal_after_a_second(monkeypatch: pytest.MonkeyP
         assert "50%" in shown
         progress(21, 40)
         assert stream.getvalue() == shown
+
+
+def test_progress_says_why_so_many_files_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, stream = iter(range(0, 100, 10)), _Terminal()
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(now)))
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("COLUMNS", "200")
+    with Progress(shown=True, known=1200) as progress:
+        progress(1, 1201)
+    assert f"checking, and reading the project around ({plural(1200, 'file')})" in stream.getvalue()
 
 
 @pytest.mark.parametrize(("shown", "stream"), [(True, io.StringIO()), (False, _Terminal())])

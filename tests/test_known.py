@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 import os
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from memlint import around as surroundings
 from memlint import discover, engine, proposals, workers
@@ -121,13 +121,13 @@ def seen(findings: Iterable[Finding], root: Path) -> list[Finding]:
     """Findings with all that is known of them, their paths from the project's root."""
 
     def placed(place: Place) -> Place:
-        return dataclasses.replace(place, path=os.path.relpath(os.path.abspath(place.path), root).replace(os.sep, "/"))
+        return replace(place, path=os.path.relpath(os.path.abspath(place.path), root).replace(os.sep, "/"))
 
     return [
-        dataclasses.replace(
+        replace(
             finding,
             place=placed(finding.place),
-            evidence=tuple(dataclasses.replace(step, place=placed(step.place)) for step in finding.evidence),
+            evidence=tuple(replace(step, place=placed(step.place)) for step in finding.evidence),
         )
         for finding in findings
     ]
@@ -231,6 +231,24 @@ def test_what_is_excluded_is_known_only_where_it_is_named(make: Make, run: Run) 
     assert run("check", "simulation.py", "build/late.py").out.startswith("build/late.py:11:9: bound-history")
 
 
+def test_a_link_is_no_second_file(make: Make, run: Run) -> None:
+    make({"simulation.py": CLASS, "x/deep.py": "x = 1\n", "b/loop.py": loop_of("simulation")})
+    Path("a.py").symlink_to("b/loop.py")
+    Path("z.py").symlink_to("simulation.py")
+    before = known_for("simulation.py")
+    assert before == {"a.py", "simulation.py", "x/deep.py"}
+    for path in ("z.py", "b/loop.py", "."):
+        assert known_for(path) == before
+    assert run("check", "z.py").out == run("check", "simulation.py").out.replace("simulation.py", "z.py")
+
+
+def known_for(path: str) -> set[str]:
+    """The names under which all is known for a path."""
+    resolver = Resolver()
+    (group,) = around([path], discover.find([path], resolver), resolver).together
+    return set(group.names.values())
+
+
 def test_broken_settings_of_others_do_no_harm(make: Make, run: Run) -> None:
     make({**TWO, "deep/pyproject.toml": "[tool.memlint]\nx = 1\n", "deep/x.py": ""})
     assert run("check").status == 2
@@ -269,7 +287,9 @@ def test_the_home_folder_is_never_looked_through(
         f"{NOT_LINKED}{root.as_posix()} is the home folder, or around it\nNo problems found in 1 file.\n"
     )
     assert run("check", "simulation.py", "-q").err == ""
-    assert leaks(run("check", "."))
+    for named in (run("check"), run("check", ".", "simulation.py")):
+        assert leaks(named)
+        assert "note" not in named.err
 
 
 @pytest.mark.parametrize("most", [("MOST", 1), ("MOST_ENTRIES", 2)])
@@ -292,11 +312,11 @@ def test_a_project_of_very_many_files_is_linked_where_it_says_so(
 
 def test_only_what_is_named_is_repaired_but_with_all_known(make: Make, run: Run) -> None:
     make({**TWO, "other.py": LEAKY.replace("Simulation", "Other")})
-    result = run("fix", "simulation.py", "--unsafe-fixes")
+    result = run("fix", "simulation.py", "--unsafe-fixes", "--allow-dirty")
     assert (result.status, result.out.count("fixed ")) == (0, 1)
     assert "append_bounded" in Path("simulation.py").read_text(encoding="utf-8")
     assert Path("other.py").read_text(encoding="utf-8") == LEAKY.replace("Simulation", "Other")
-    assert run("fix", "simulation.py", "--unsafe-fixes").out == ""
+    assert run("fix", "simulation.py", "--unsafe-fixes", "--allow-dirty").out == ""
 
 
 def test_a_baseline_is_written_for_what_is_named(make: Make, run: Run) -> None:

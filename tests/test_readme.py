@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -72,7 +73,7 @@ def test_every_key_of_the_configuration_is_shown_and_right(tmp_path: Path) -> No
 def test_a_command_is_understood(line: str, tmp_path: Path) -> None:
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "empty.py").touch()
-    program, *arguments = line.partition("#")[0].split()
+    program, *arguments = shlex.split(line, comments=True)
     assert program == "memlint"
     done = subprocess.run(
         [sys.executable, "-m", "memlint", *arguments],

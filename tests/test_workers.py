@@ -84,7 +84,7 @@ def test_without_semaphores_this_process_does_it_all(project: Path, monkeypatch:
     def missing(*_: object) -> None:
         raise OSError("Function not implemented")
 
-    monkeypatch.setattr(workers, "ProcessPoolExecutor", missing)
+    monkeypatch.setattr("concurrent.futures.ProcessPoolExecutor", missing)
     assert check(2) == expected
 
 

@@ -6,8 +6,9 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from memlint import discover, record
 from memlint.around import Around, Together, around
@@ -57,8 +58,7 @@ def resolver(arguments: argparse.Namespace) -> Resolver:
     return Resolver(overrides, isolated=arguments.isolated, file=arguments.config)
 
 
-@dataclass(slots=True)
-class Given:
+class Given(Struct):
     """The files to report on, what they are to be judged with, the paths that can't be used, and standard input."""
 
     files: Files

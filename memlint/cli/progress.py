@@ -22,7 +22,7 @@ class Progress:
 
     def __init__(self, *, shown: bool, known: int = 0) -> None:
         """known: how many of the files are read only because they lie around those that are checked."""
-        self._about = f"checking, with {plural(known, 'file')} of the project around" if known else "checking"
+        self._about = f"checking, and reading the project around ({plural(known, 'file')})" if known else "checking"
         self._shown = shown and sys.stderr.isatty()
         self._next = time.monotonic() + _PATIENCE
         self._bar: Bar | None = None

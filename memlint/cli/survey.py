@@ -6,9 +6,10 @@ import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
 
 from memlint import discover, imports
 from memlint.config import FILE_NAME, ConfigError, Resolver, display_path, parsed
@@ -41,8 +42,7 @@ _OTHERS = {
 }
 
 
-@dataclass(slots=True)
-class Survey:
+class Survey(Struct):
     """What a project looks like.
 
     root: its folder. top: the folder of its repository, the same where there is none. settings: the bytes of its

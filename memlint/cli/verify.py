@@ -9,8 +9,9 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
+
+from msgspec import Struct
 
 from memlint import transaction, verifying
 from memlint.cli.screen import Screen, complain
@@ -33,8 +34,7 @@ _WIDEST = 160  # characters of such a line
 _NOT_FOUND = 127  # what a shell says of a command that is not there
 
 
-@dataclass(slots=True)
-class Tried:
+class Tried(Struct):
     """What became of the fixes. report: the repair that is on the disk now. runs: how often the command ran."""
 
     report: RepairReport

@@ -15,6 +15,7 @@ from memlint.conditions.flags import IsFlag, PassedFlags
 from memlint.conditions.grads import (
     CalleeKeeps,
     CalleeKeepsGrad,
+    CalleeMayKeep,
     CalleeOnlyRuns,
     CalleeTrains,
     ForwardKeepsGrad,
@@ -50,6 +51,7 @@ __all__ = [
     "CalledPerItem",
     "CalleeKeeps",
     "CalleeKeepsGrad",
+    "CalleeMayKeep",
     "CalleeOnlyRuns",
     "CalleeTrains",
     "CutsGraphs",

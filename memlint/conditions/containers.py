@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from memlint.facts.events import Callee
 from memlint.facts.summary import FunctionId
@@ -11,8 +11,7 @@ from memlint.project import REFUTED, Project, holds, unknown
 from memlint.rule import Answer, Reason, Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class NothingTrims:
+class NothingTrims(Struct, frozen=True):
     """No live code bounds the container."""
 
     holder: str
@@ -42,8 +41,7 @@ class NothingTrims:
         return holds(silent_if=f"something that runs clears `{name}`, or it is listed under `bounded-containers`")
 
 
-@dataclass(frozen=True, slots=True)
-class NobodyEmpties:
+class NobodyEmpties(Struct, frozen=True):
     """Nobody deletes what an attribute holds."""
 
     holder: str
@@ -53,8 +51,7 @@ class NobodyEmpties:
         return REFUTED if any(bound.how == "del" for _, bound in project.bounds(self.holder)) else holds()
 
 
-@dataclass(frozen=True, slots=True)
-class MadeSomewhere:
+class MadeSomewhere(Struct, frozen=True):
     """A base class, in another file, makes the container."""
 
     holder: str
@@ -67,8 +64,7 @@ class MadeSomewhere:
         return holds(Reason(made[0].spot, f"`{name_of(made[0].holder)}` is made once here, as a {made[0].kind}"))
 
 
-@dataclass(frozen=True, slots=True)
-class MovedLater:
+class MovedLater(Struct, frozen=True):
     """The gathered list is concatenated and only then taken to the CPU, here or in a callee."""
 
     holder: str
@@ -82,8 +78,7 @@ class MovedLater:
         return holds(*reasons, silent_if="each entry is moved to the CPU when it is added")
 
 
-@dataclass(frozen=True, slots=True)
-class ReadHereOnly:
+class ReadHereOnly(Struct, frozen=True):
     """No other file reads an attribute of this name: nobody elsewhere limits what it holds."""
 
     attribute: str
@@ -95,8 +90,7 @@ class ReadHereOnly:
         return unknown(f"whether `{others[0]}` limits `{self.attribute}`") if others else holds()
 
 
-@dataclass(frozen=True, slots=True)
-class OnlyEndsRead:
+class OnlyEndsRead(Struct, frozen=True):
     """Nobody reads more of a list than a few fixed entries.
 
     indices: what this file reads. passed: the calls that get the list, and as which argument.
@@ -121,8 +115,7 @@ class OnlyEndsRead:
         return Answer(Verdict.HOLDS, facts=(("indices", tuple(sorted(read))),))
 
 
-@dataclass(frozen=True, slots=True)
-class NothingBoundsCache:
+class NothingBoundsCache(Struct, frozen=True):
     """No checked file limits or clears MLX's buffer cache."""
 
     names: tuple[str, ...] = ("set_cache_limit", "clear_cache", "set_memory_limit", "set_wired_limit")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from memlint.facts import values as v
 from memlint.facts.summary import FunctionId
@@ -10,8 +10,7 @@ from memlint.project import REFUTED, Project, holds, unknown
 from memlint.rule import Answer, Reason
 
 
-@dataclass(frozen=True, slots=True)
-class IsFlag:
+class IsFlag(Struct, frozen=True):
     """An attribute is a Python bool. owner: the class of the object, "" where it is not known. own: it is `self`'s."""
 
     attribute: str
@@ -36,8 +35,7 @@ class IsFlag:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class PassedFlags:
+class PassedFlags(Struct, frozen=True):
     """Callers pass Python bools for a parameter whose default is one."""
 
     function: FunctionId

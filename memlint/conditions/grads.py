@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from memlint.conditions.meant import OWNER, WHICH
 from memlint.facts import knowledge as k
@@ -17,8 +18,7 @@ from memlint.rule import Answer, Reason
 _FOR_LOSS = re.compile(r"loss|penalty|before_backward|objective")
 
 
-@dataclass(frozen=True, slots=True)
-class SomeCallerWithGrad:
+class SomeCallerWithGrad(Struct, frozen=True):
     """Not every caller of the function is under no_grad."""
 
     function: FunctionId
@@ -66,8 +66,7 @@ def _open_ended(project: Project, function: FunctionId) -> bool:
     return any(summary.name == "forward" and summary.owner for summary in reached)
 
 
-@dataclass(frozen=True, slots=True)
-class NoTrainingReached:
+class NoTrainingReached(Struct, frozen=True):
     """Nothing that the function calls trains."""
 
     function: FunctionId
@@ -83,8 +82,7 @@ class NoTrainingReached:
         return holds()
 
 
-@dataclass(frozen=True, slots=True)
-class CalleeOnlyRuns:
+class CalleeOnlyRuns(Struct, frozen=True):
     """The function that is called here, which hands back a module's output, does not train by itself."""
 
     caller: FunctionId
@@ -95,8 +93,7 @@ class CalleeOnlyRuns:
         return REFUTED if any(map(project.trains, project.called_by(self.caller, self.name))) else holds()
 
 
-@dataclass(frozen=True, slots=True)
-class HelpersKeepGrad:
+class HelpersKeepGrad(Struct, frozen=True):
     """The context managers around the call do not switch gradients off."""
 
     names: tuple[str, ...]
@@ -113,8 +110,7 @@ class HelpersKeepGrad:
         return unknown(question, would_prove=proof)
 
 
-@dataclass(frozen=True, slots=True)
-class NotFrozen:
+class NotFrozen(Struct, frozen=True):
     """The class does not freeze the parameters of what it runs."""
 
     owner: str
@@ -124,8 +120,7 @@ class NotFrozen:
         return REFUTED if project.freezes(self.owner) else holds()
 
 
-@dataclass(frozen=True, slots=True)
-class CalleeKeepsGrad:
+class CalleeKeepsGrad(Struct, frozen=True):
     """What is called does not itself switch gradients off."""
 
     name: str
@@ -135,8 +130,7 @@ class CalleeKeepsGrad:
         return REFUTED if self.name in project.switching else holds()
 
 
-@dataclass(frozen=True, slots=True)
-class ForwardKeepsGrad:
+class ForwardKeepsGrad(Struct, frozen=True):
     """The forward of a class in another file does not itself switch gradients off."""
 
     path: str
@@ -147,8 +141,7 @@ class ForwardKeepsGrad:
         return REFUTED if any(function.switches_grad_off for function in found) else holds()
 
 
-@dataclass(frozen=True, slots=True)
-class NotForLoss:
+class NotForLoss(Struct, frozen=True):
     """What the function returns goes neither into a loss nor into what a module's forward gives back."""
 
     function: FunctionId
@@ -164,8 +157,7 @@ class NotForLoss:
         return holds()
 
 
-@dataclass(frozen=True, slots=True)
-class NothingTrainsOn:
+class NothingTrainsOn(Struct, frozen=True):
     """No backward pass starts from what the container or running sum holds."""
 
     holder: str
@@ -180,8 +172,7 @@ class NothingTrainsOn:
         return holds()
 
 
-@dataclass(frozen=True, slots=True)
-class SomeCallerPassesGraph:
+class SomeCallerPassesGraph(Struct, frozen=True):
     """Some caller passes a value with a graph for this parameter."""
 
     function: FunctionId
@@ -205,8 +196,7 @@ class SomeCallerPassesGraph:
         return unknown(f"whether what callers pass for `{self.parameter}` carries a graph")
 
 
-@dataclass(frozen=True, slots=True)
-class CalleeKeeps:
+class CalleeKeeps(Struct, frozen=True):
     """What is called keeps this argument beyond the call."""
 
     callee: Callee
@@ -226,8 +216,20 @@ class CalleeKeeps:
         return holds(Reason(keeping.spot, f"`{target[1]}` keeps `{keeping.parameter}` here"))
 
 
-@dataclass(frozen=True, slots=True)
-class CalleeTrains:
+class CalleeMayKeep(Struct, frozen=True):
+    """What is called is not in the checked files."""
+
+    callee: Callee
+    module: str
+
+    def settle(self, project: Project) -> Answer:
+        """Refuted where it is: `CalleeKeeps` knows then."""
+        if project.meant(self.callee, self.module)[0]:
+            return REFUTED
+        return unknown(f"whether `{self.callee.name}` keeps what it is given", would_prove="check its file too")
+
+
+class CalleeTrains(Struct, frozen=True):
     """A function that is called here runs a training step."""
 
     caller: FunctionId

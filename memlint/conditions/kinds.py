@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from memlint.facts import values as v
 from memlint.facts.summary import FunctionId
@@ -10,8 +10,7 @@ from memlint.project import REFUTED, Project, holds, unknown
 from memlint.rule import Answer, Reason
 
 
-@dataclass(frozen=True, slots=True)
-class IsModule:
+class IsModule(Struct, frozen=True):
     """A parameter that the function calls is a module, by what callers pass."""
 
     function: FunctionId
@@ -30,8 +29,7 @@ class IsModule:
         return unknown(f"whether `{self.parameter}` is a module", would_prove=proof)
 
 
-@dataclass(frozen=True, slots=True)
-class IsModuleAttribute:
+class IsModuleAttribute(Struct, frozen=True):
     """What a base class in another file keeps under an attribute is a module. strict: refuted where that is unknown."""
 
     owner: str
@@ -52,8 +50,7 @@ class IsModuleAttribute:
         return unknown(self.question, would_prove=self.would_prove)
 
 
-@dataclass(frozen=True, slots=True)
-class IsModuleClass:
+class IsModuleClass(Struct, frozen=True):
     """A class in another file is a module's. strict: refuted where that is unknown."""
 
     path: str
@@ -69,8 +66,7 @@ class IsModuleClass:
         return unknown(self.question, would_prove=self.would_prove)
 
 
-@dataclass(frozen=True, slots=True)
-class Heavy:
+class Heavy(Struct, frozen=True):
     """Objects of the class are large: it is a module, or they hold tensors.
 
     only_modules: tensors will not do. required: where nothing shows it, it is taken not to hold.
@@ -89,8 +85,7 @@ class Heavy:
         return unknown(f"whether objects of `{self.owner}` hold tensors, and how many are made")
 
 
-@dataclass(frozen=True, slots=True)
-class MadeAnew:
+class MadeAnew(Struct, frozen=True):
     """Objects of the class are not only made where a module is imported."""
 
     owner: str
@@ -100,8 +95,7 @@ class MadeAnew:
         return REFUTED if project.only_at_import(self.owner) else holds()
 
 
-@dataclass(frozen=True, slots=True)
-class GivenTensor:
+class GivenTensor(Struct, frozen=True):
     """Some caller passes a tensor for one of these parameters."""
 
     function: FunctionId

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from memlint.facts.records import LOOKS, SETS
 from memlint.project import Project
 from memlint.rule import Answer, Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class FitsSlots:
+class FitsSlots(Struct, frozen=True):
     """Nothing in the project looks at the layout of its objects. fields: the attributes that they have."""
 
     owner: str

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from memlint.project import Project, unknown
 from memlint.rule import Answer
 
 
-@dataclass(frozen=True, slots=True)
-class Open:
+class Open(Struct, frozen=True):
     """Something that no static fact settles. would_prove: what the user can write or do to settle it."""
 
     question: str

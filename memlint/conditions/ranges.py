@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from memlint.conditions.meant import OWNER, WHICH
 from memlint.facts.events import Callee
@@ -12,8 +12,7 @@ from memlint.project import REFUTED, Project, holds
 from memlint.rule import Answer, Reason, Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class DemandsRange:
+class DemandsRange(Struct, frozen=True):
     """The function that is called tests the range of this argument."""
 
     callee: Callee
@@ -33,8 +32,7 @@ class DemandsRange:
         return Answer(Verdict.UNKNOWN, reasons, question, facts, would_prove=OWNER)
 
 
-@dataclass(frozen=True, slots=True)
-class OnlyLimited:
+class OnlyLimited(Struct, frozen=True):
     """All that is passed for a parameter is limited so that none of these tests, (op, bound), can be true."""
 
     function: FunctionId

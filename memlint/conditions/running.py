@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from memlint.conditions.meant import OWNER, WHICH
 from memlint.facts import frameworks, ticking
@@ -16,8 +17,7 @@ from memlint.project import REFUTED, Project, holds, unknown
 from memlint.rule import Answer, Reason
 
 
-@dataclass(frozen=True, slots=True)
-class PerStep:
+class PerStep(Struct, frozen=True):
     """The function runs once per step."""
 
     function: FunctionId
@@ -45,8 +45,7 @@ class PerStep:
         return REFUTED
 
 
-@dataclass(frozen=True, slots=True)
-class TrainedInALoop:
+class TrainedInALoop(Struct, frozen=True):
     """The function is called again and again by code that trains."""
 
     function: FunctionId
@@ -62,8 +61,7 @@ class TrainedInALoop:
         return REFUTED
 
 
-@dataclass(frozen=True, slots=True)
-class CalledEachStep:
+class CalledEachStep(Struct, frozen=True):
     """A loop that trains calls the function in each pass, directly or by way of functions that have no loops."""
 
     function: FunctionId
@@ -88,8 +86,7 @@ class CalledEachStep:
         return REFUTED
 
 
-@dataclass(frozen=True, slots=True)
-class RunsInEveryStep:
+class RunsInEveryStep(Struct, frozen=True):
     """The function runs in every step: no test on the way to it lets it be skipped, and gradients may be on.
 
     trained: that a module's forward runs is not enough, for it may be run once, by a demonstration.
@@ -136,8 +133,7 @@ class RunsInEveryStep:
         return guessed
 
 
-@dataclass(frozen=True, slots=True)
-class CalledPerItem:
+class CalledPerItem(Struct, frozen=True):
     """A loop calls the function in each pass, directly or by way of other functions."""
 
     function: FunctionId
@@ -157,8 +153,7 @@ class CalledPerItem:
         return REFUTED
 
 
-@dataclass(frozen=True, slots=True)
-class RunsAgain:
+class RunsAgain(Struct, frozen=True):
     """The function runs more than once."""
 
     function: FunctionId
@@ -177,8 +172,7 @@ class RunsAgain:
 _ENVIRONMENTS = ("gym.", "gymnasium.", "pettingzoo.", "dm_env.", "mesa.")
 
 
-@dataclass(frozen=True, slots=True)
-class EachTick:
+class EachTick(Struct, frozen=True):
     """The function runs in every pass of a loop that steps something.
 
     now_and_then: also where a test decides, in some passes, or where it runs in steps of any other kind.

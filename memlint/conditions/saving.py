@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from memlint.facts.summary import FunctionId
 from memlint.linking import closure
@@ -10,8 +10,7 @@ from memlint.project import REFUTED, Project, unknown
 from memlint.rule import Answer, Reason
 
 
-@dataclass(frozen=True, slots=True)
-class SavedWithConfig:
+class SavedWithConfig(Struct, frozen=True):
     """Some module of the project saves these weights together with a configuration, and no caller looks at it.
 
     weights: keys of the entries that are loaded, or that the loading class speaks of.

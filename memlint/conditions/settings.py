@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from memlint.facts.demands import Plain, Test
 from memlint.project import Project
 from memlint.rule import Answer, Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class PassesElsewhere:
+class PassesElsewhere(Struct, frozen=True):
     """Checks of a setting in other files, which the fixer must know of: a value that they forbid is not written."""
 
     path: str

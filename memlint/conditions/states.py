@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from memlint.facts.summary import FunctionId
 from memlint.linking import closure
@@ -10,8 +10,7 @@ from memlint.project import REFUTED, Project, holds, unknown
 from memlint.rule import Answer, Reason
 
 
-@dataclass(frozen=True, slots=True)
-class KeepsStateGraph:
+class KeepsStateGraph(Struct, frozen=True):
     """What the state goes through does not detach it by itself. callee: see `memlint.facts.recurrence.callee_of`."""
 
     callee: str
@@ -42,8 +41,7 @@ class KeepsStateGraph:
         return holds(Reason(project.functions[forwards[0]].spot, "this hands the state back with its graph"))
 
 
-@dataclass(frozen=True, slots=True)
-class NothingResets:
+class NothingResets(Struct, frozen=True):
     """No other code gives the attribute a new value."""
 
     attribute: str
@@ -66,8 +64,7 @@ class NothingResets:
         return holds()
 
 
-@dataclass(frozen=True, slots=True)
-class CutsGraphs:
+class CutsGraphs(Struct, frozen=True):
     """What the function yields comes without the graph that it was given."""
 
     function: FunctionId

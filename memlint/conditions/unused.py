@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from memlint.facts import values as v
 from memlint.facts.summary import FunctionId
@@ -12,8 +12,7 @@ from memlint.rule import Answer, Reason
 _KNOWN = ("pytorch_lightning.", "lightning.")
 
 
-@dataclass(frozen=True, slots=True)
-class NobodyReads:
+class NobodyReads(Struct, frozen=True):
     """No file reads an attribute: not of `self` in the class, its bases or subclasses, and not of any other object.
 
     path: of the class of what is stored, where it is in another file: it is to be a module with parameters.
@@ -35,8 +34,7 @@ class NobodyReads:
         return REFUTED if unseen or _is_read(project, self.owner, self.attribute) else holds()
 
 
-@dataclass(frozen=True, slots=True)
-class NobodyElseReads:
+class NobodyElseReads(Struct, frozen=True):
     """No other file reads an attribute, as far as one can tell from its name. known: the class's own file does."""
 
     owner: str
@@ -50,8 +48,7 @@ class NobodyElseReads:
         return REFUTED if project.unseen_bases(self.owner) else holds()
 
 
-@dataclass(frozen=True, slots=True)
-class NobodyPasses:
+class NobodyPasses(Struct, frozen=True):
     """No call in the project passes a parameter. private: nobody outside of the project can."""
 
     function: FunctionId
@@ -75,8 +72,7 @@ class NobodyPasses:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class NobodyReadsKey:
+class NobodyReadsKey(Struct, frozen=True):
     """No file reads a field of a data class, although most of the others are read one by one."""
 
     owner: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from memlint.facts.summary import FunctionId
 from memlint.linking import closure
@@ -10,8 +10,7 @@ from memlint.project import REFUTED, Project, holds
 from memlint.rule import Answer, Reason
 
 
-@dataclass(frozen=True, slots=True)
-class NobodyMeasures:
+class NobodyMeasures(Struct, frozen=True):
     """Neither the function, nor what it calls, nor what calls it measures memory, and somebody wants it measured.
 
     rule: who asks. Most programs never measure their memory, and `all` is no wish that each should: wanted is it where
@@ -36,8 +35,7 @@ class NobodyMeasures:
         return holds(silent_if="something in the step measures memory")
 
 
-@dataclass(frozen=True, slots=True)
-class ImportedNeverCalled:
+class ImportedNeverCalled(Struct, frozen=True):
     """Other modules import the function, and nothing calls it."""
 
     function: FunctionId

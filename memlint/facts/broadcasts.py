@@ -7,7 +7,8 @@ its comparison.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
@@ -18,8 +19,7 @@ _BUDGET = 64 << 20
 """What `nearest_rows` takes at most: below it nothing would be gained."""
 
 
-@dataclass(slots=True, eq=False)
-class BroadSearch:
+class BroadSearch(Struct, eq=False):
     """A search. node: the call of argmin. steps: the statements that only lead to it. exact: no squared distances.
 
     difference: where all rows meet. needed: its bytes, None where the shapes are not known.

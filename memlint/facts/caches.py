@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from memlint.facts import Class_, FileFacts, Scope
 from memlint.facts import nodes as n
@@ -27,8 +28,7 @@ _STATIC = frozenset({"staticmethod", "classmethod", "abc.abstractclassmethod"})
 _ACCEPTED = ("B019", "W1518", "method-cache-max-size-none")
 
 
-@dataclass(slots=True, eq=False)
-class Cache:
+class Cache(Struct, eq=False):
     """A cached function. size: unbounded, default or bounded. tensor: the parameter known to be one.
 
     result: what the function gives back is a tensor. open_parameters: those of which nothing is known.
@@ -124,8 +124,7 @@ def uses_object(scope: Scope) -> bool:
     return any(part.id in own for inner in scope.within() for part in inner.of_type(n.Name))
 
 
-@dataclass(slots=True, eq=False)
-class Keyed:
+class Keyed(Struct, eq=False):
     """A dict that outlives its function, with a key that stands for one tensor: by its identity or its content."""
 
     scope: Scope

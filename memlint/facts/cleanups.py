@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
@@ -28,8 +29,7 @@ ALLOCATED = "allocated"
 MLX = "mlx"
 
 
-@dataclass(slots=True, eq=False)
-class Cleaning:
+class Cleaning(Struct, eq=False):
     """Clearing that costs more than it frees.
 
     form: each-step (in a loop here), in-a-step (in a function that is called in one), allocated (under a threshold that
@@ -46,8 +46,7 @@ class Cleaning:
     owner: Scope | None = None
 
 
-@dataclass(slots=True, eq=False)
-class _Where:
+class _Where(Struct, eq=False):
     """How a statement is reached inside its loop or function."""
 
     always: bool

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
@@ -31,8 +32,7 @@ LATE = "late"
 HANDED_OUT = "handed-out"
 
 
-@dataclass(slots=True, eq=False)
-class SavedConfig:
+class SavedConfig(Struct, eq=False):
     """A checkpoint with a configuration. key: where it lies in it; value: what is saved there.
 
     weights: the keys of its tensors, with what they are taken from: `{"model": "self.net"}`.
@@ -46,8 +46,7 @@ class SavedConfig:
     site: int
 
 
-@dataclass(slots=True, eq=False)
-class Unvalidated:
+class Unvalidated(Struct, eq=False):
     """Weights that are loaded into a model without a look at what they belong to.
 
     form: unchecked, late (compared when the weights have been taken over), handed-out (a loader that gives the

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import knowledge as k
@@ -25,8 +26,7 @@ _FROM_NUMBERS = frozenset({"torch.tensor", "torch.as_tensor"})
 _READS = k.names("item tolist size dim numel")
 
 
-@dataclass(slots=True, eq=False)
-class Creation:
+class Creation(Struct, eq=False):
     """Tensors made or filled in a loop.
 
     form: filled (`mask[i] = True`), numbers (`torch.tensor([x, y], device=...)`), empty (`torch.zeros(8, device=...)`).

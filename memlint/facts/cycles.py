@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import knowledge as k
@@ -34,8 +35,7 @@ _DECORATORS = frozenset({
 _TABLES = frozenset({"append", "add", "insert", "setdefault"})
 
 
-@dataclass(slots=True, eq=False)
-class Cycle:
+class Cycle(Struct, eq=False):
     """Something that holds itself.
 
     form: closure (a function over the object is stored on it), method (one of its own methods is, or is kept in its own

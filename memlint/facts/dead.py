@@ -6,8 +6,9 @@ The questions behind use-or-drop-state. What other files do is left to the proje
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from memlint.facts import Class_, FileFacts, Scope
 from memlint.facts import knowledge as k
@@ -30,8 +31,7 @@ _TAKING = frozenset({
 })  # fmt: skip
 
 
-@dataclass(slots=True, eq=False)
-class Dead:
+class Dead(Struct, eq=False):
     """Something that is there and does nothing.
 
     what: submodule, history, argument or key. name: of the attribute or the parameter. owner: its class.

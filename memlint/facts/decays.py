@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
@@ -16,8 +17,7 @@ _FADING = frozenset({"Multiply", "Divide"})
 _LIMITS = frozenset({"max", "min", "round", "float"})
 
 
-@dataclass(slots=True, eq=False)
-class Decay:
+class Decay(Struct, eq=False):
     """A loop over objects in which a number of each is multiplied by a factor that is the same for all.
 
     form: each, or first where the loop leaves after the first one. entries: the source of what it goes over.

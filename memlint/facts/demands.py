@@ -6,8 +6,9 @@ import ast
 import operator
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from memlint.facts import nodes as n
 
@@ -30,8 +31,7 @@ _NEGATED = {"<": ">=", "<=": ">", ">": "<=", ">=": "<", "==": "!=", "!=": "=="}
 _LOOSER = {"<": "<=", ">": ">="}
 
 
-@dataclass(frozen=True, slots=True)
-class Test:
+class Test(Struct, frozen=True):
     """`value op bound` must hold. text: the bound as it was written."""
 
     op: str
@@ -46,8 +46,7 @@ class Test:
             return True
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
+class Demand(Struct, frozen=True):
     """What the user demands of a setting. key: as it is listed. owner: the class that has it, "" for any."""
 
     key: str
@@ -95,8 +94,7 @@ def demand(name: str, text: str) -> Demand | None:
     return Demand(name, owner.rpartition(".")[2], last, tuple(tests), text.strip())
 
 
-@dataclass(slots=True, eq=False)
-class Setting:
+class Setting(Struct, eq=False):
     """A literal that is given to a setting, or a check of it. sign, bound: the check, as what must hold."""
 
     name: str
@@ -110,8 +108,7 @@ class Setting:
     flipped: bool = False
 
 
-@dataclass(slots=True, eq=False)
-class Broken:
+class Broken(Struct, eq=False):
     """A literal outside of its limits, or a check that lets nothing within them pass.
 
     value: the source of the literal to write. forbidding: checks of this file that would not let it pass.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
@@ -14,8 +15,7 @@ from memlint.facts.trials import is_trial
 _EMPTY = frozenset({"empty", "is_empty", "qsize"})
 
 
-@dataclass(slots=True, eq=False)
-class Taken:
+class Taken(Struct, eq=False):
     """A take. queue: its source. test: the `if` around it that asks whether something waits, None for a `try`.
 
     loop: the loop that ticks, None where a caller's does. puts: where several are put in one go, or in a loop.

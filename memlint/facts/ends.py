@@ -7,7 +7,8 @@ slice, a loop over it, its length, another name for it) makes it a list that is 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
@@ -16,8 +17,7 @@ from memlint.facts.events import CONSTANT, EPOCH, CallSite, Growth, Init
 from memlint.facts.histories import stored
 
 
-@dataclass(slots=True, eq=False)
-class Mentions:
+class Mentions(Struct, eq=False):
     """Every mention of a list. indices: those that are read; passed: calls that get it, with the argument's place.
 
     whole: something reads more than single entries, or it is not known what it reads.
@@ -29,8 +29,7 @@ class Mentions:
     whole: bool = False
 
 
-@dataclass(slots=True, eq=False)
-class Ends:
+class Ends(Struct, eq=False):
     """A growth of a list, and all that is read of it.
 
     certain: tensors are stored. passed: the calls that get the list, and where. attribute: its name, for one on an

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from memlint.facts import nodes as n
 from memlint.facts.limits import Bound, Limits
@@ -27,8 +28,7 @@ OFF = "off"
 MAYBE = "maybe"
 
 
-@dataclass(slots=True, eq=False)
-class Loop:
+class Loop(Struct, eq=False):
     """A loop. `kind` is refined as its body is read. ticks: see `memlint.facts.ticking`; None until somebody asks."""
 
     kind: str
@@ -36,8 +36,7 @@ class Loop:
     ticks: str | None = None
 
 
-@dataclass(slots=True, eq=False)
-class Forward:
+class Forward(Struct, eq=False):
     """A call that runs a module (or something that may be one) and hands back its output.
 
     certain: the receiver is proved to be a module; else `question` says what is unknown.
@@ -70,8 +69,7 @@ class Forward:
     uses: list[Use] = field(default_factory=list)
 
 
-@dataclass(slots=True, eq=False)
-class Use:
+class Use(Struct, eq=False):
     """What happened to a forward's result: consumed, returned, yielded, stored, kept, passed, trained."""
 
     how: str
@@ -79,8 +77,7 @@ class Use:
     detail: str
 
 
-@dataclass(slots=True, eq=False)
-class Growth:
+class Growth(Struct, eq=False):
     """A container that becomes larger by one statement.
 
     container: the expression; `holder` its identity; `how` append, extend, ...; item: the expression that is added.
@@ -101,8 +98,7 @@ class Growth:
     bounded: bool = False
 
 
-@dataclass(slots=True, eq=False)
-class Shrink:
+class Shrink(Struct, eq=False):
     """Anything that bounds a container: clear, pop, del, slice assignment, a new binding."""
 
     holder: str
@@ -111,8 +107,7 @@ class Shrink:
     loops: tuple[Loop, ...]
 
 
-@dataclass(slots=True, eq=False)
-class Init:
+class Init(Struct, eq=False):
     """Where a container is made. bounded: a deque with maxlen, a queue with maxsize."""
 
     holder: str
@@ -122,8 +117,7 @@ class Init:
     bounded: bool
 
 
-@dataclass(slots=True, eq=False)
-class Read:
+class Read(Struct, eq=False):
     """A use of a container's content. how: gathered, moved, length, index, iterated, returned, passed, other."""
 
     holder: str
@@ -132,8 +126,7 @@ class Read:
     loops: tuple[Loop, ...]
 
 
-@dataclass(slots=True, eq=False)
-class Draw:
+class Draw(Struct, eq=False):
     """What was done with a value that was computed from a container, a running sum, an attribute or a parameter.
 
     how: trained, detached (so it carried a graph), host (item, numpy, printed), returned, passed, stored.
@@ -147,8 +140,7 @@ class Draw:
     detail: str = ""
 
 
-@dataclass(slots=True, eq=False)
-class HostRead:
+class HostRead(Struct, eq=False):
     """A number is read out of a tensor: `x.item()`, `int(x)`, `float(x)`, `bool(x)`, `if x`.
 
     how: item, int, float, bool, test. operand: what is read, without `.detach()` and the like. base, indices: the
@@ -164,8 +156,7 @@ class HostRead:
     loops: tuple[Loop, ...]
 
 
-@dataclass(slots=True, eq=False)
-class Backward:
+class Backward(Struct, eq=False):
     """A backward pass. names: what is mentioned in what it starts from; origins: the forward passes it runs back."""
 
     names: frozenset[str]
@@ -175,8 +166,7 @@ class Backward:
     keeps_graph: bool
 
 
-@dataclass(slots=True, eq=False)
-class Entry:
+class Entry(Struct, eq=False):
     """A value in a dict display or a call of `dict`."""
 
     mapping: n.Expr
@@ -185,8 +175,7 @@ class Entry:
     mode: str
 
 
-@dataclass(frozen=True, slots=True)
-class Callee:
+class Callee(Struct, frozen=True):
     """All that a call says of the function that it means.
 
     name: the last part of what is called. path: the dotted path where known. receiver: the class of the object that it
@@ -200,8 +189,7 @@ class Callee:
     given: str
 
 
-@dataclass(slots=True, eq=False)
-class CallSite:
+class CallSite(Struct, eq=False):
     """A call, for the project's call graph.
 
     path, receiver, on_self, given: see `Callee`. name: as the source has it, with dots.
@@ -235,8 +223,7 @@ class CallSite:
         return Callee(self.name.rpartition(".")[2], self.path, self.receiver, self.on_self, self.given)
 
 
-@dataclass(slots=True, eq=False)
-class SumPassed:
+class SumPassed(Struct, eq=False):
     """An unlimited sum is passed to a function, which may demand a range."""
 
     sums: frozenset[int]
@@ -244,8 +231,7 @@ class SumPassed:
     argument: int | str
 
 
-@dataclass(slots=True, eq=False)
-class Sum:
+class Sum(Struct, eq=False):
     """`position + displacement`, unlimited so far. tensor: one side is known to be a tensor."""
 
     id: int
@@ -256,8 +242,7 @@ class Sum:
     tensor: bool = False
 
 
-@dataclass(slots=True, eq=False)
-class Contract:
+class Contract(Struct, eq=False):
     """A range test of an unlimited sum, or of a parameter.
 
     low, high: sources of the bounds, "" where one is not tested. excluded: the bound that is itself outside.
@@ -271,8 +256,7 @@ class Contract:
     excluded: str
 
 
-@dataclass(slots=True, eq=False)
-class Clamp:
+class Clamp(Struct, eq=False):
     """A call that limits a value, with its bounds."""
 
     node: n.Call
@@ -280,8 +264,7 @@ class Clamp:
     high: Bound
 
 
-@dataclass(slots=True, eq=False)
-class RangeCheck:
+class RangeCheck(Struct, eq=False):
     """A comparison of a value that a clamp has limited, or of a parameter as the caller gave it, with a bound.
 
     limits: those of the value; None where a loop's second reading has shown that it has none.
@@ -297,8 +280,7 @@ class RangeCheck:
     stmt: Any
 
 
-@dataclass(slots=True, eq=False)
-class Events:
+class Events(Struct, eq=False):
     """All of it, in source order.
 
     indexed: the parameters of which single entries are read. runs: calls that run a module, gradients on or off.

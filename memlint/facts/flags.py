@@ -7,8 +7,9 @@ negated by it as meant.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
@@ -30,8 +31,7 @@ _MASKING = frozenset({"BitAnd", "BitOr", "BitXor", "Multiply"})
 _DEPTH = 4
 
 
-@dataclass(slots=True, eq=False)
-class Truth:
+class Truth(Struct, eq=False):
     """What is known of an expression. why: node and text of the evidence.
 
     parameter: it is a flag if callers pass flags for this parameter. attribute: if that attribute of `owner` is one.
@@ -46,8 +46,7 @@ class Truth:
     own: bool = False
 
 
-@dataclass(slots=True, eq=False)
-class Inverted:
+class Inverted(Struct, eq=False):
     """`~flag`. use: mask, condition or value."""
 
     node: n.Unary
@@ -259,8 +258,7 @@ def _used_as_tensor(scope: Scope, name: str) -> bool:
 # -- what a file says of attributes, for others ----------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class Declared:
+class Declared(Struct):
     """The attributes that a file declares or stores. flags: (class, name), the class "" for a command line's options.
 
     others: names under which something is stored that is no Python bool, or not known to be one.

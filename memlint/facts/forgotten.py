@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from memlint.facts import Class_, FileFacts, Scope
 from memlint.facts import knowledge as k
@@ -16,8 +17,7 @@ Slot = tuple[str, object]
 """(attribute, key) of `self.state["hidden"]`; the key is None for `self.hidden`."""
 
 
-@dataclass(slots=True, eq=False)
-class Forgotten:
+class Forgotten(Struct, eq=False):
     """A slot that goes along with others from step to step, but is not detached with them.
 
     last: the last statement of the method that detaches the others.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from memlint.facts import FileFacts, Scope, frameworks
 from memlint.facts import knowledge as k
@@ -19,8 +20,7 @@ _TO_HOST = frozenset({".argmax()", "argmax()", ".item()", ".tolist()", ".numpy()
 _KEEPS = frozenset({"returned", "yielded", "stored"})
 
 
-@dataclass(slots=True, eq=False)
-class Wasted:
+class Wasted(Struct, eq=False):
     """A forward pass (the first of a region) that builds a graph for nothing.
 
     block: the statement to wrap where the whole function cannot be decorated (None: decorate).
@@ -72,8 +72,12 @@ def wasted_forwards(facts: FileFacts, scope: Scope) -> Iterator[Wasted]:
                 live = [f for f in live if f not in region]
                 yield found
     told: set[int] = set()
+    run_back = {origin for backward in events.backwards for origin in backward.origins}
     for forward in live:
-        if (_only_detached(forward) or _only_checked(facts, scope, forward)) and id(forward.stmt) not in told:
+        if forward.id in run_back:
+            continue  # `torch.autograd.grad(loss)`: what it gives is detached, not the loss
+        detached = _only_detached(forward) and (forward.certain or _of_a_part(facts, scope, forward))
+        if (detached or _only_checked(facts, scope, forward)) and id(forward.stmt) not in told:
             told.add(id(forward.stmt))
             reasons = _reasons(forward)
             yield Wasted(forward, forward.stmt, sure=True, escapes=False, reasons=reasons)
@@ -248,10 +252,30 @@ def _only_detached(forward: Forward) -> bool:
     """In training code: every use ends the graph, in the statement of the forward itself or on its plain result."""
     uses = forward.uses
     return (
-        forward.certain
-        and bool(uses)
+        bool(uses)
         and all(u.how == "consumed" for u in uses)
         and any(u.detail in _ENDS_A_GRAPH for u in uses)
+        and (forward.certain or all(u.detail in _ENDS_A_GRAPH for u in uses))
+    )
+
+
+def _of_a_part(facts: FileFacts, scope: Scope, forward: Forward) -> bool:
+    """`self.teacher(x)` in a module whose constructor was given the teacher: what has a graph came from a network."""
+    if not forward.question.endswith("runs the network"):
+        return False  # the class is no module: it may call any function of its own
+    first, _, attribute = n.dotted(forward.node.func).partition(".")
+    owner = scope.owner
+    if forward.through or forward.indirect or owner is None or first != scope.self_name or not attribute:
+        return False
+    made = owner.methods.get("__init__")
+    given = f"{made.self_name}.{attribute}" if made is not None else ""
+    return any(
+        isinstance(stmt, n.Assign)
+        and isinstance(stmt.value, n.Name)
+        and made is not None
+        and stmt.value.id in made.params
+        and given in map(n.dotted, stmt.targets)
+        for stmt in (made.statements() if made is not None else ())
     )
 
 

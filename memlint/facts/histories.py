@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
@@ -16,8 +17,7 @@ NUMBER = "number"
 _BUILDING = frozenset({"__init__", "__post_init__", "__new__", "setup", "build", "__init_subclass__", "__setstate__"})
 
 
-@dataclass(slots=True, eq=False)
-class History:
+class History(Struct, eq=False):
     """A growth with its function. repeats: a step loop stands around it here, the project need not be asked.
 
     made_at: for a queue, where it is made: that is the place to give it a size.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import knowledge as k
@@ -28,8 +29,7 @@ _STORING = frozenset({"append", "appendleft", "extend", "add", "insert", "update
 _BACKDOORS = ("_forward_hooks", "_backward_hooks", "_forward_pre_hooks")
 
 
-@dataclass(slots=True, eq=False)
-class Hook:
+class Hook(Struct, eq=False):
     """A registration whose handle is lost.
 
     form: once (put on somebody else's module for what this function does), owner (by a constructor, on somebody

@@ -7,7 +7,8 @@ A read counts where a loop or comprehension goes over the entries of a tensor, b
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
@@ -21,8 +22,7 @@ from memlint.facts.values import Value
 _NOT_PER_ITEM = frozenset({CONSTANT, STRUCTURE, DATA, STEP, EPOCH, ENDLESS})
 
 
-@dataclass(slots=True, eq=False)
-class ItemRead:
+class ItemRead(Struct, eq=False):
     """One read. tensor: what it is taken from; position: the name of the index, "" where the loop gives the entry."""
 
     read: HostRead
@@ -34,8 +34,7 @@ class ItemRead:
     certain: bool
 
 
-@dataclass(slots=True, eq=False)
-class ItemReads:
+class ItemReads(Struct, eq=False):
     """The reads of one loop. hinder: why one `tolist()` can't simply take their place."""
 
     scope: Scope
@@ -51,8 +50,7 @@ class ItemReads:
         return all(read.value.device == v.ACCELERATOR for read in self.reads)
 
 
-@dataclass(slots=True)
-class _Group:
+class _Group(Struct):
     around: Pass
     reads: list[ItemRead] = field(default_factory=list)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import knowledge as k
@@ -18,8 +19,7 @@ _KEEPING = frozenset({"append", "appendleft", "extend", "augment", "add", "inser
 _ESCAPES = frozenset({"returned", "passed", "stored"})
 
 
-@dataclass(slots=True, eq=False)
-class Kept:
+class Kept(Struct, eq=False):
     """A growth that keeps a graph alive.
 
     ran: the graph's backward pass has run, so that only its nodes and what they hold are left of it.
@@ -58,8 +58,7 @@ def _decided(scope: Scope, growth: Growth) -> bool:
     return any(v.DETACHED in (other.value.grad, (other.value.item or v.ANYTHING).grad) for other in others)
 
 
-@dataclass(slots=True, eq=False)
-class HandedOver:
+class HandedOver(Struct, eq=False):
     """A value with a graph is given, in a step loop, to something that may keep it.
 
     argument: its position or name. structure: it may be something else than a tensor.

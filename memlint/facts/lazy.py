@@ -7,7 +7,8 @@ evaluates, holds the graph of every step and whatever those graphs start from.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import knowledge as k
@@ -20,8 +21,7 @@ _UNKNOWN_LENGTH = "how many passes the loop makes before what it adds up is read
 _AT_INTERVALS = "how many steps pass before what is added up is read"
 
 
-@dataclass(slots=True, eq=False)
-class Piled:
+class Piled(Struct, eq=False):
     """A sum or list that nothing in its loop evaluates.
 
     anchor: the statement behind which it can be evaluated. values: the sources of what to evaluate there.
@@ -38,8 +38,7 @@ class Piled:
     reasons: list[tuple[object, str]] = field(default_factory=list)
 
 
-@dataclass(slots=True, eq=False)
-class _Growing:
+class _Growing(Struct, eq=False):
     """A statement that makes `name` depend on one step more. item: what it takes in. how: sum or list."""
 
     stmt: n.Stmt

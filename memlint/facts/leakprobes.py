@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
@@ -23,8 +24,7 @@ SIDE_BY_SIDE = "side-by-side"
 UNGUARDED = "unguarded"
 
 
-@dataclass(slots=True, eq=False)
-class Blind:
+class Blind(Struct, eq=False):
     """A monitor that sees nothing, or a large allocation without a look at what is free.
 
     form: side-by-side (nothing happens between two probes) or unguarded. node: the difference, or what allocates.
@@ -44,8 +44,7 @@ class Blind:
     needed: int = 0
 
 
-@dataclass(slots=True, eq=False)
-class _Sample:
+class _Sample(Struct, eq=False):
     """A probe's answer under a name. text: the probe."""
 
     text: str

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
@@ -29,11 +30,12 @@ _MODULE_METHODS = frozenset({
     "zero_grad", "flatten_parameters", "requires_grad_",
 })  # fmt: skip
 _MOVES = frozenset({"to", "cuda", "cpu"})
+# Callees that put a whole saved state back, of objects that also hand it out.
+_RESTORERS = frozenset({"set_state", "set_state_dict", "load_objects", "load_state", "restore_state", "set_weights"})
 _DEVICES = re.compile(r"cuda|device|gpu|accelerat|\bmps\b|\bnpu\b|\bxpu\b", re.IGNORECASE)
 
 
-@dataclass(slots=True, eq=False)
-class Loaded:
+class Loaded(Struct, eq=False):
     """A `torch.load` that says nothing of devices. question: what keeps it from being proved.
 
     stays: a whole module that is used where it lands, so that loading it elsewhere would move it.
@@ -109,15 +111,29 @@ def _judge(facts: FileFacts, scope: Scope, site: CallSite, uses: Uses, mapped: s
     mapping = next((u for u in found if u.how == "method" and u.name in ("items", "keys") and not u.through), None)
     named = bool(_PATHS.search(facts.text(path)) or isinstance(path, n.Const) and _FILES.search(str(path.value)))
     resaved = next((u for u in found if u.how == "passed" and u.name == "save" and not u.through), None)
-    hint = mapping or resaved
+    handed = _handed_on(found, named)
+    hint = mapping or resaved or handed
     if hint is None and named and (note := _said_to_hold_tensors(facts, uses, node)) is not None:
         return Loaded(
             scope, node, keeps, [(note, "a dict of tensors, as its annotation says")], "whether the file holds weights"
         )
-    if hint is None or not named or hint is mapping and _of_records(hint, uses):
+    if hint is None or not (named or hint is handed) or hint is mapping and _of_records(hint, uses):
         return None
-    what = "read as a dict of tensors" if mapping else "saved again"
+    what = "read as a dict of tensors" if mapping else "saved again" if resaved else _HANDED[hint.how]
     return Loaded(scope, node, keeps, [(hint.node, what)], "whether the file holds weights")
+
+
+_HANDED = {"returned": "handed back as it lies on the device", "passed": "put back as a whole state here"}
+
+
+def _handed_on(found: list[Usage], named: bool) -> Usage | None:
+    """Where a load is given back as it is, by a function whose path speaks of weights, or put back as a state."""
+    plain = [use for use in found if not (use.through or use.entry)]
+    restored = next((use for use in plain if use.how == "passed" and use.name in _RESTORERS), None)
+    if restored is not None or not named or len(plain) != 1:
+        return restored
+    whole = plain[0].how == "returned" and isinstance(plain[0].node.value, (n.Call, n.Name, n.Choice))
+    return plain[0] if whole else None
 
 
 def _said_to_hold_tensors(facts: FileFacts, uses: Uses, node: n.Call) -> n.Expr | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import knowledge as k
@@ -17,8 +18,7 @@ _MOST = 3
 _PLAIN = frozenset({"float", "int", "round", "str"})
 
 
-@dataclass(slots=True, eq=False)
-class Item:
+class Item(Struct, eq=False):
     """A value under a key of a dict."""
 
     expr: n.Expr
@@ -26,8 +26,7 @@ class Item:
     detached: bool
 
 
-@dataclass(slots=True, eq=False)
-class Logged:
+class Logged(Struct, eq=False):
     """A dict entry that keeps a graph. beside: where the same value is handed back to train on.
 
     sibling: an entry of the same dict that was detached. sure: the value is known to have a graph.

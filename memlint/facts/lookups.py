@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
@@ -17,8 +18,7 @@ _SEARCHING = frozenset({"index", "count", "remove"})
 _WHOLE = frozenset({"reversed", "enumerate", "list", "tuple", "iter"})
 
 
-@dataclass(slots=True, eq=False)
-class Lookup:
+class Lookup(Struct, eq=False):
     """A search. history: the growth of the list that is searched. loop: the one here that repeats it."""
 
     scope: Scope

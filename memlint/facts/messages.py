@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import knowledge as k
@@ -27,8 +28,7 @@ IN_A_STEP = "in-a-step"
 ONLY_FOR_IT = "only-for-it"
 
 
-@dataclass(slots=True, eq=False)
-class Message:
+class Message(Struct, eq=False):
     """A message without guard or interval, for which tensors are read back from their device.
 
     form: per-item (in a loop inside the step), each-step (in a hot loop), in-a-step (in a function that one runs), or
@@ -45,8 +45,7 @@ class Message:
     reasons: list[tuple[object, str]]
 
 
-@dataclass(slots=True, eq=False)
-class _Trail:
+class _Trail(Struct, eq=False):
     """How a statement is reached. block: what it stands in; choices: the tests above; left: it may be skipped."""
 
     block: list[n.Stmt]

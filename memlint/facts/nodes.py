@@ -6,36 +6,32 @@ Each node keeps `ref`, the LibCST node that it came from, only to ask the source
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import Struct
 
-@dataclass(slots=True, eq=False)
-class Node:
+
+class Node(Struct, eq=False):
     """Anything with a place in the source."""
 
-    ref: Any = field(repr=False)
+    ref: Any
 
 
-@dataclass(slots=True, eq=False)
 class Name(Node):
     id: str
 
 
-@dataclass(slots=True, eq=False)
 class Const(Node):
     """A literal; `value` is None for an ellipsis, bytes and strings that are not plain."""
 
     value: Any
 
 
-@dataclass(slots=True, eq=False)
 class Attr(Node):
     value: Expr
     attr: str
 
 
-@dataclass(slots=True, eq=False)
 class Call(Node):
     """`keywords` holds (name, value); the name is "**" for unpacked mappings. Starred arguments are `Star` nodes."""
 
@@ -51,7 +47,6 @@ class Call(Node):
         return self.args[position] if 0 <= position < len(self.args) else None
 
 
-@dataclass(slots=True, eq=False)
 class Item(Node):
     """`value[index]`."""
 
@@ -59,14 +54,12 @@ class Item(Node):
     index: Expr
 
 
-@dataclass(slots=True, eq=False)
 class Slice(Node):
     lower: Expr | None
     upper: Expr | None
     step: Expr | None
 
 
-@dataclass(slots=True, eq=False)
 class Binary(Node):
     """Arithmetic; `op` is LibCST's name of the operator: Add, Subtract, MatrixMultiply, ..."""
 
@@ -75,13 +68,11 @@ class Binary(Node):
     right: Expr
 
 
-@dataclass(slots=True, eq=False)
 class Compare(Node):
     left: Expr
     rest: list[tuple[str, Expr]]
 
 
-@dataclass(slots=True, eq=False)
 class Logic(Node):
     """`and` / `or`."""
 
@@ -90,7 +81,6 @@ class Logic(Node):
     right: Expr
 
 
-@dataclass(slots=True, eq=False)
 class Unary(Node):
     """Not, Minus, Plus, BitInvert."""
 
@@ -98,7 +88,6 @@ class Unary(Node):
     operand: Expr
 
 
-@dataclass(slots=True, eq=False)
 class Choice(Node):
     """`body if test else orelse`."""
 
@@ -107,7 +96,6 @@ class Choice(Node):
     orelse: Expr
 
 
-@dataclass(slots=True, eq=False)
 class Sequence(Node):
     """A tuple, list or set display."""
 
@@ -115,14 +103,12 @@ class Sequence(Node):
     elements: list[Expr]
 
 
-@dataclass(slots=True, eq=False)
 class Mapping(Node):
     """A dict display; the key is None for `**rest`."""
 
     entries: list[tuple[Expr | None, Expr]]
 
 
-@dataclass(slots=True, eq=False)
 class Generator(Node):
     """One `for target in iter if tests` of a comprehension."""
 
@@ -131,7 +117,6 @@ class Generator(Node):
     tests: list[Expr]
 
 
-@dataclass(slots=True, eq=False)
 class Comprehension(Node):
     """kind: list, set, dict or generator; `key` only for dict."""
 
@@ -141,35 +126,29 @@ class Comprehension(Node):
     generators: list[Generator]
 
 
-@dataclass(slots=True, eq=False)
 class Lambda(Node):
     params: list[str]
     body: Expr
 
 
-@dataclass(slots=True, eq=False)
 class Star(Node):
     value: Expr
 
 
-@dataclass(slots=True, eq=False)
 class Await(Node):
     value: Expr
 
 
-@dataclass(slots=True, eq=False)
 class Yield(Node):
     value: Expr | None
 
 
-@dataclass(slots=True, eq=False)
 class Text(Node):
     """An f-string: the expressions that it formats."""
 
     parts: list[Expr]
 
 
-@dataclass(slots=True, eq=False)
 class Walrus(Node):
     target: Expr
     value: Expr
@@ -181,21 +160,18 @@ Expr = (
 )  # fmt: skip
 
 
-@dataclass(slots=True, eq=False)
 class Assign(Node):
     targets: list[Expr]
     value: Expr
     annotation: Expr | None = None
 
 
-@dataclass(slots=True, eq=False)
 class Augment(Node):
     op: str
     target: Expr
     value: Expr
 
 
-@dataclass(slots=True, eq=False)
 class Declare(Node):
     """`name: annotation` without a value."""
 
@@ -203,60 +179,50 @@ class Declare(Node):
     annotation: Expr
 
 
-@dataclass(slots=True, eq=False)
 class Do(Node):
     """An expression as a statement."""
 
     value: Expr
 
 
-@dataclass(slots=True, eq=False)
 class Return(Node):
     value: Expr | None
 
 
-@dataclass(slots=True, eq=False)
 class Raise(Node):
     value: Expr | None
 
 
-@dataclass(slots=True, eq=False)
 class Assert(Node):
     test: Expr
 
 
-@dataclass(slots=True, eq=False)
 class Delete(Node):
     target: Expr
 
 
-@dataclass(slots=True, eq=False)
 class Jump(Node):
     """`break` or `continue`."""
 
     kind: str
 
 
-@dataclass(slots=True, eq=False)
 class Import(Node):
     """(name as bound here, dotted path that it means). The path starts with dots where the import is relative."""
 
     names: list[tuple[str, str]]
 
 
-@dataclass(slots=True, eq=False)
 class Global(Node):
     names: list[str]
 
 
-@dataclass(slots=True, eq=False)
 class If(Node):
     test: Expr
     body: list[Stmt]
     orelse: list[Stmt]
 
 
-@dataclass(slots=True, eq=False)
 class For(Node):
     target: Expr
     iter: Expr
@@ -264,20 +230,17 @@ class For(Node):
     orelse: list[Stmt]
 
 
-@dataclass(slots=True, eq=False)
 class While(Node):
     test: Expr
     body: list[Stmt]
     orelse: list[Stmt]
 
 
-@dataclass(slots=True, eq=False)
 class With(Node):
     items: list[tuple[Expr, Expr | None]]
     body: list[Stmt]
 
 
-@dataclass(slots=True, eq=False)
 class Try(Node):
     body: list[Stmt]
     handlers: list[list[Stmt]]
@@ -285,13 +248,11 @@ class Try(Node):
     final: list[Stmt]
 
 
-@dataclass(slots=True, eq=False)
 class Match(Node):
     subject: Expr
     cases: list[list[Stmt]]
 
 
-@dataclass(slots=True, eq=False)
 class Function(Node):
     """A def. `annotations` and `defaults` by parameter name."""
 
@@ -305,7 +266,6 @@ class Function(Node):
     returns: Expr | None = None
 
 
-@dataclass(slots=True, eq=False)
 class Class(Node):
     name: str
     bases: list[Expr]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
@@ -15,8 +16,7 @@ _SAYING = frozenset({"print", "debug", "info", "warning", "warn", "error", "crit
 _CHECKING = ("assert", "_assert", "check", "_check")
 
 
-@dataclass(slots=True, eq=False)
-class Futile:
+class Futile(Struct, eq=False):
     """A clamp, and the first tests after it that can never be true.
 
     parameter: the tests are in another function, on this parameter of it.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import knowledge as k
@@ -14,8 +15,7 @@ from memlint.facts.events import CONSTANT, STRUCTURE, Growth
 _KEEPING = frozenset({"append", "appendleft", "setitem", "insert", "put"})
 
 
-@dataclass(slots=True, eq=False)
-class Part:
+class Part(Struct, eq=False):
     """A growth that keeps a part of a tensor. whole: the source of the tensor; lasting: the container is no local."""
 
     scope: Scope

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
@@ -21,8 +22,7 @@ _OF_CONTAINERS = frozenset({
 })  # fmt: skip
 
 
-@dataclass(slots=True, eq=False)
-class Pass:
+class Pass(Struct, eq=False):
     """One `for` of a loop or of a comprehension.
 
     node: the for statement or the comprehension. kind: the kind of the loop. names: what its head binds.
@@ -74,8 +74,7 @@ def passes_around(scope: Scope, wanted: set[int]) -> dict[int, tuple[Pass, ...]]
     return walker.found
 
 
-@dataclass(slots=True)
-class _Walker:
+class _Walker(Struct):
     kinds: dict[int, str]
     wanted: set[int]
     found: dict[int, tuple[Pass, ...]] = field(default_factory=dict)

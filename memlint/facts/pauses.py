@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import knowledge as k
@@ -34,8 +35,7 @@ BEFORE_CLOCK = "before-clock"
 AFTER_CLEAR = "after-clear"
 
 
-@dataclass(slots=True, eq=False)
-class Pause:
+class Pause(Struct, eq=False):
     """A sleep that stands where the device should be waited for. beside: the clearing, probe or clock next to it."""
 
     scope: Scope

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from memlint.facts import Class_, FileFacts
 from memlint.facts import nodes as n
@@ -22,8 +23,7 @@ LOOKS = "looks"
 SETS = "sets:"
 
 
-@dataclass(slots=True, eq=False)
-class Record:
+class Record(Struct, eq=False):
     """A class whose objects a container keeps.
 
     decorator: `@dataclass`, None for a class with a constructor of its own. fields: its attributes.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import knowledge as k
@@ -17,8 +18,7 @@ _GENERAL = frozenset({"", "RuntimeError", "Exception", "BaseException"})
 _RELEASES = frozenset({"clear_frames", "__traceback__", "with_traceback"})
 
 
-@dataclass(slots=True, eq=False)
-class Retry:
+class Retry(Struct, eq=False):
     """Something in a handler that needs the memory of what failed. trains: the call is seen to train in this function.
 
     name: else the callee's last name, for the project to say whether it trains.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from memlint.facts import Class_, FileFacts, Scope
 from memlint.facts import nodes as n
@@ -18,8 +19,7 @@ _SEVERING = frozenset({
 _BUILDING = frozenset({"__init__", "__post_init__", "__new__", "setup", "build"})
 
 
-@dataclass(slots=True, eq=False)
-class Carried:
+class Carried(Struct, eq=False):
     """A state that a call takes and hands back, over and over.
 
     states: the names that nothing cuts. before: the statement in front of which they can be cut.
@@ -36,8 +36,7 @@ class Carried:
     attribute: str = ""
 
 
-@dataclass(slots=True, eq=False)
-class _Carry:
+class _Carry(Struct, eq=False):
     """One statement whose call is given states and gives them back. keepers: what puts results into their place."""
 
     stmt: n.Assign

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
@@ -19,8 +20,7 @@ _MOVING = frozenset({"to", "cpu", "to_empty", "resize_", "clear", "close", "shut
 _NEAR = 4
 
 
-@dataclass(slots=True, eq=False)
-class Futile:
+class Futile(Struct, eq=False):
     """A release without effect. holder: what holds the object still. node: the `del`, or the method that forgets."""
 
     scope: Scope

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import knowledge as k
@@ -27,8 +28,7 @@ _NOT_COPIED = re.compile(r"optim|sched|scaler", re.IGNORECASE)
 _ROOM = "whether that moment needs the most memory"
 
 
-@dataclass(slots=True, eq=False)
-class Overlap:
+class Overlap(Struct, eq=False):
     """Something large that is alive longer than it is used.
 
     form: slot (`owner`'s `key` is rebuilt by `stmt` while it holds the old one), dict (a loaded checkpoint in the local

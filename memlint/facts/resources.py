@@ -6,7 +6,8 @@ Only what lives on without a reference is asked about. Files, memory maps and ex
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
@@ -37,8 +38,7 @@ _TORCH_WRITERS = frozenset(path for path, kind in _MAKERS.items() if kind == WRI
 _NEUTRAL = frozenset({"staticmethod", "classmethod", "property", "torch.no_grad", "abstractmethod"})
 
 
-@dataclass(slots=True, eq=False)
-class Unclosed:
+class Unclosed(Struct, eq=False):
     """A resource that stays open. repeats: a loop of the function opens one after the other."""
 
     scope: Scope

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import knowledge as k
@@ -23,8 +24,7 @@ _PLAIN = frozenset({
 _BUILDING = frozenset({"__init__", "__post_init__", "__new__", "setup", "build"})
 
 
-@dataclass(slots=True, eq=False)
-class Retained:
+class Retained(Struct, eq=False):
     """A backward that keeps its graph, after which nothing in the function uses that graph again.
 
     keyword: the value of `retain_graph`. questions: what the function does not tell. source: the function whose

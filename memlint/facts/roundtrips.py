@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
@@ -16,8 +17,7 @@ from memlint.facts.trials import is_trial
 _MAKERS = frozenset({"torch.tensor", "torch.as_tensor"})
 
 
-@dataclass(slots=True, eq=False)
-class RoundTrip:
+class RoundTrip(Struct, eq=False):
     """A read, and the call that makes a tensor: of what the loop `around` has read, or to read it, in each call."""
 
     scope: Scope

@@ -7,7 +7,8 @@ is carried from one row to the next, nothing is skipped and nothing else happens
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import knowledge as k
@@ -20,8 +21,7 @@ ROUNDING = frozenset({"round", "trunc", "floor", "ceil", "clamp", "clip"})
 _NORMS = frozenset({"torch.norm", "torch.linalg.norm", "torch.linalg.vector_norm"})
 
 
-@dataclass(slots=True, eq=False)
-class RowLoop:
+class RowLoop(Struct, eq=False):
     """A loop with what replaces it. Expressions are nodes of the loop; `bound` are the names that its body binds."""
 
     loop: n.For
@@ -38,8 +38,7 @@ class RowLoop:
     exact: bool = True
 
 
-@dataclass(slots=True)
-class _Rows:
+class _Rows(Struct):
     """What one pass of a loop sees: `points[index]`, directly or as `row`."""
 
     points: n.Expr | None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
+
+from msgspec import Struct, field
 
 from memlint.facts import frameworks
 from memlint.facts import knowledge as k
@@ -20,8 +21,7 @@ MODULE_BODY = "<module>"
 E = TypeVar("E", bound=n.Node)
 
 
-@dataclass(slots=True, eq=False)
-class Class_:
+class Class_(Struct, eq=False):
     """A class of the file. `attributes` joins what any method stores under `self.name`.
 
     given: the identity of the parameter that the constructor stores under a name; "" where others are stored as well.
@@ -117,8 +117,7 @@ class Class_:
         return True
 
 
-@dataclass(slots=True, eq=False)
-class Scope:
+class Scope(Struct, eq=False):
     """A function, or the module's body, with everything that its interpretation found.
 
     self_name, class_name: what its first parameter is called, in a method and in a class method.
@@ -187,20 +186,25 @@ class Scope:
             yield from inner.within()
 
 
-@dataclass(slots=True, eq=False)
-class Names:
-    """What the names at the top of a file mean, as dotted paths. hooked: functions that are forward hooks."""
+class Names(Struct, eq=False):
+    """What the names at the top of a file mean, as dotted paths. hooked: functions that are forward hooks.
+
+    starred: something was imported by `import *`, which often brings torch along.
+    """
 
     module: str
     is_package: bool
     imports: dict[str, str] = field(default_factory=dict)
     defined: set[str] = field(default_factory=set)
     hooked: set[str] = field(default_factory=set)
+    starred: bool = False
 
     def add(self, stmt: n.Import) -> None:
         """Learn one import statement."""
         for name, path in stmt.names:
-            if name != "*":
+            if name == "*":
+                self.starred = True
+            else:
                 self.imports[name] = self._absolute(path)
 
     def _absolute(self, path: str) -> str:
@@ -218,7 +222,7 @@ class Names:
             return f"{self.imports[first]}.{rest}" if rest else self.imports[first]
         if first in self.defined:
             return f"{self.module}.{text}"
-        return ""
+        return text if self.starred and first == "torch" else ""
 
 
 def module_name(path: str, packages: frozenset[str]) -> tuple[str, bool]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from memlint.facts import FileFacts, Scope, frameworks
 from memlint.facts import nodes as n
@@ -15,8 +16,7 @@ from memlint.facts.words import size_of
 _ON_CPU = frozenset({"moved", "length", "gathered"})
 
 
-@dataclass(slots=True, eq=False)
-class Snapshot:
+class Snapshot(Struct, eq=False):
     """A growth that keeps something on the accelerator.
 
     only_read_on_cpu: all known consumers move the values. repeats: a loop here repeats it.

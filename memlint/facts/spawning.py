@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import knowledge as k
@@ -17,8 +18,7 @@ _SHOWING = k.LOGGERS | {"print"}
 _WARNING = frozenset({"warning", "warn", "error", "exception", "critical", "print"})
 
 
-@dataclass(slots=True, eq=False)
-class Spawn:
+class Spawn(Struct, eq=False):
     """Something that spawns. form: unlimited | stale | new-only | abrupt | started.
 
     container: the population's source, or what is started; growth: where it grows; made: where it is made.
@@ -38,8 +38,7 @@ class Spawn:
     reasons: list[tuple[object, str]] = field(default_factory=list)
 
 
-@dataclass(slots=True, eq=False)
-class Cap:
+class Cap(Struct, eq=False):
     """A comparison of a count with a limit. counted: the source of the container or count; length: by `len()`."""
 
     counted: str

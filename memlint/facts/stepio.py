@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
@@ -34,8 +35,7 @@ _ENDINGS = frozenset({"flush", "stop", "close", "shutdown"})
 _BEGINNINGS = frozenset({"start", "open", "resume", "begin", "reset", "restart", "connect", "acquire", "enable", "run"})
 
 
-@dataclass(slots=True, eq=False)
-class StepIO:
+class StepIO(Struct, eq=False):
     """A call that touches the disk in each pass.
 
     form: appended, rewritten, flushed or finally. target: the source of the path or of the object.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from memlint.facts import Class_, FileFacts, Scope
 from memlint.facts import knowledge as k
@@ -25,8 +26,7 @@ FunctionId = tuple[str, str]
 """(module, qualified name)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Argument:
+class Argument(Struct, frozen=True):
     """What is passed: its kind, the identity of the container or parameter that it is, whether it carries a graph.
 
     frozen: a module none of whose parameters needs gradients. of: the class of an object, with "[]" for a container of
@@ -42,8 +42,7 @@ class Argument:
     limits: tuple[Number | None, Number | None] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Call(Callee):
+class Call(Callee, frozen=True):
     """A call as the project sees it.
 
     repeats: it stands in a step, data or endless loop of its function. loops: in a loop that may be one.
@@ -69,8 +68,7 @@ class Call(Callee):
     reached: str
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
+class Bound(Struct, frozen=True):
     """Something that trims a container. how "init": it makes it, in the constructor."""
 
     holder: str
@@ -78,8 +76,7 @@ class Bound:
     spot: Spot
 
 
-@dataclass(frozen=True, slots=True)
-class Drawn:
+class Drawn(Struct, frozen=True):
     """What is done with values from a container, attribute or parameter: trained, detached, host or returned."""
 
     holder: str
@@ -87,8 +84,7 @@ class Drawn:
     spot: Spot
 
 
-@dataclass(frozen=True, slots=True)
-class Keeping:
+class Keeping(Struct, frozen=True):
     """A function keeps what it is given for a parameter, in a container or running sum that outlives it."""
 
     parameter: str
@@ -96,8 +92,7 @@ class Keeping:
     spot: Spot
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
+class Made(Struct, frozen=True):
     """A container that the file makes. bounded: with a size of its own."""
 
     holder: str
@@ -106,16 +101,14 @@ class Made:
     spot: Spot
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
+class Moved(Struct, frozen=True):
     """A list of tensors is concatenated and then taken to the CPU."""
 
     holder: str
     spot: Spot
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
+class Range(Struct, frozen=True):
     """A function's parameter must lie in a range: it is asserted, or the function raises."""
 
     parameter: str
@@ -125,8 +118,7 @@ class Range:
     spot: Spot
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigSaved:
+class ConfigSaved(Struct, frozen=True):
     """A checkpoint that the file saves with a configuration. weights: the keys of its tensors."""
 
     key: str
@@ -134,8 +126,7 @@ class ConfigSaved:
     spot: Spot
 
 
-@dataclass(frozen=True, slots=True)
-class FunctionSummary:
+class FunctionSummary(Struct, frozen=True):
     """A function, or a module's body. ends: parameters of which it reads nothing but these entries.
 
     reads_config: the entries like `"config"` that it takes out of anything and uses. probes: it measures memory.
@@ -165,8 +156,7 @@ class FunctionSummary:
     probes: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ClassSummary:
+class ClassSummary(Struct, frozen=True):
     """A class. bases: dotted paths, or plain names where unresolved. kinds: what is known of its attributes.
 
     frozen: a module that has no parameters, or none that need gradients. holds: `class_holds_tensors`.
@@ -181,8 +171,7 @@ class ClassSummary:
     holds: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(Struct, frozen=True):
     """One file. attributes: the names of all attributes that it reads.
 
     flags: attributes that it declares as Python bools, by class. others: those under which it stores other things.

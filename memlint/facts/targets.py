@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
@@ -16,8 +17,7 @@ _IN_PLACE = frozenset({"copy_", "lerp_", "mul_", "add_"})
 _HAND_ON = frozenset({"to", "cuda", "eval", "half", "float", "cpu", "requires_grad_"})
 
 
-@dataclass(slots=True, eq=False)
-class Target:
+class Target(Struct, eq=False):
     """A forward pass that is run backward into weights which nothing updates.
 
     source: the network that its weights are copied from, "" for one in evaluation mode. origin: where that is seen.
@@ -31,8 +31,7 @@ class Target:
     shared: bool
 
 
-@dataclass(slots=True)
-class _Roles:
+class _Roles(Struct):
     """What a body of code does with the networks that it names."""
 
     copies: dict[str, tuple[str, object]] = field(default_factory=dict)

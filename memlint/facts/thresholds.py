@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
@@ -17,8 +18,7 @@ ABSORBED = "absorbed"
 NESTED = "nested"
 
 
-@dataclass(slots=True, eq=False)
-class Coupled:
+class Coupled(Struct, eq=False):
     """A limit that decides nothing by itself.
 
     form: absorbed (`due or due and over`: the limit adds nothing) or nested (asked only when the interval is due).

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from memlint.facts import nodes as n
 
@@ -22,8 +23,7 @@ _REBUILDERS = frozenset({"dict", "OrderedDict", "list", "tuple", "sorted", "iter
 _CARRIERS = (n.Choice, n.Logic, n.Sequence, n.Mapping, n.Comprehension, n.Star, n.Await, n.Walrus)
 
 
-@dataclass(slots=True, eq=False)
-class Usage:
+class Usage(Struct, eq=False):
     """One thing that is done with a value.
 
     how: method, attribute, key, tested, passed, iterated, returned, stored, unpacked, computed.

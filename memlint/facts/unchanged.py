@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
@@ -35,8 +36,7 @@ _HARMLESS = frozenset({
 _SETTING_UP = frozenset({"__init__", "__post_init__", "setup", "<module>"})
 
 
-@dataclass(slots=True, eq=False)
-class Repeated:
+class Repeated(Struct, eq=False):
     """A call that gives the same result in each pass. of: the source of what it works on."""
 
     scope: Scope

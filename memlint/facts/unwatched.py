@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
@@ -17,8 +18,7 @@ LOOP = "loop"
 UNUSED = "unused"
 
 
-@dataclass(slots=True, eq=False)
-class Unwatched:
+class Unwatched(Struct, eq=False):
     """Something that trains without a memory probe, or a probe that nothing calls.
 
     form: step (a function that is one training step), loop (a loop whose body is one), unused (a helper).

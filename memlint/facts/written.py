@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from memlint.facts import FileFacts, Scope
 from memlint.facts import nodes as n
@@ -30,8 +31,7 @@ NOTHING = "nothing"
 ELSEWHERE = "elsewhere"
 
 
-@dataclass(slots=True, eq=False)
-class Reload:
+class Reload(Struct, eq=False):
     """A reload of something that may not have been saved.
 
     form: nothing (the save may return without writing), elsewhere (it wrote under another name).
@@ -48,8 +48,7 @@ class Reload:
     questions: list[str] = field(default_factory=list)
 
 
-@dataclass(slots=True, eq=False)
-class _Guard:
+class _Guard(Struct, eq=False):
     """What lets a saver return without writing. names: what it tests; interval: only when a count is due."""
 
     test: n.Expr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from memlint.facts.defects.coordinates import InvertedFlag, TestAfterClamp, UnclampedSum
 from memlint.facts.defects.device import (
+    DetachedForNobody,
     ForwardWithGrad,
     GraphKept,
     KeptGraph,
@@ -46,6 +47,7 @@ __all__ = [
     "BrokenLimit",
     "CacheCleared",
     "DeadState",
+    "DetachedForNobody",
     "ForwardWithGrad",
     "FrequentMessage",
     "FutileRelease",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from memlint.facts.defects.spans import Span
 
 
-@dataclass(frozen=True, slots=True)
-class UnclampedSum:
+class UnclampedSum(Struct, frozen=True):
     """A position plus a displacement that reaches a range contract unclamped.
 
     total: span of the sum (or of the whole augmented assignment).
@@ -26,16 +25,14 @@ class UnclampedSum:
     excluded: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class TestAfterClamp:
+class TestAfterClamp(Struct, frozen=True):
     """A range test that a clamp before it has made pointless. clamp: span of the call. test: that of the comparison."""
 
     clamp: Span
     test: Span
 
 
-@dataclass(frozen=True, slots=True)
-class InvertedFlag:
+class InvertedFlag(Struct, frozen=True):
     """`~flag` of a Python bool. expression: span of the whole."""
 
     expression: Span

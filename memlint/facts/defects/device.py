@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from memlint.facts.defects.spans import Span
 
 
-@dataclass(frozen=True, slots=True)
-class KeptOnDevice:
+class KeptOnDevice(Struct, frozen=True):
     """A value that is stored beyond its step while it stays on the accelerator.
 
     value: span of the stored expression.
@@ -21,8 +20,7 @@ class KeptOnDevice:
     only_read_on_cpu: bool
 
 
-@dataclass(frozen=True, slots=True)
-class KeptView:
+class KeptView(Struct, frozen=True):
     """A part of a tensor that is stored and pins the storage of all of it.
 
     value: span of the stored expression. whole: the source of the tensor that it is a part of.
@@ -32,8 +30,7 @@ class KeptView:
     whole: str
 
 
-@dataclass(frozen=True, slots=True)
-class KeptGraph:
+class KeptGraph(Struct, frozen=True):
     """A value that is stored, added up or passed on together with its graph.
 
     value: span of the expression to detach.
@@ -46,8 +43,7 @@ class KeptGraph:
     ran: bool
 
 
-@dataclass(frozen=True, slots=True)
-class StateCarried:
+class StateCarried(Struct, frozen=True):
     """A recurrent state that takes its graph along into the next step.
 
     states: sources of what is to be detached: `hidden`, `self.hidden`, `self.state["coverage"]`.
@@ -59,8 +55,7 @@ class StateCarried:
     after: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ForwardWithGrad:
+class ForwardWithGrad(Struct, frozen=True):
     """A forward pass that builds a graph nobody uses.
 
     call: span of the forward call.
@@ -79,22 +74,30 @@ class ForwardWithGrad:
     shared: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class GraphKept:
+class GraphKept(Struct, frozen=True):
     """A backward with `retain_graph=True` that is the last one on its graph. call: span of the call."""
 
     call: Span
 
 
-@dataclass(frozen=True, slots=True)
-class RetriedInHandler:
+class RetriedInHandler(Struct, frozen=True):
     """A training step in the handler of the error that stopped the first attempt. call: span of the call."""
 
     call: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Unevaluated:
+class DetachedForNobody(Struct, frozen=True):
+    """`x.detach()` as a statement: its result is lost.
+
+    value: span of the whole expression. source: what it is to be bound to. trained: a later backward pass needs that.
+    """
+
+    value: Span
+    source: str
+    trained: bool
+
+
+class Unevaluated(Struct, frozen=True):
     """MLX arrays that pile up uncomputed in a loop.
 
     after: span of the statement behind which they can be evaluated. values: sources of what to evaluate.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from memlint.facts.defects.spans import Span
 
 
-@dataclass(frozen=True, slots=True)
-class UnboundedGrowth:
+class UnboundedGrowth(Struct, frozen=True):
     """A container that outlives the step and grows in it.
 
     container: the source of the container expression, `self.stats["loss"]`.
@@ -25,8 +24,7 @@ class UnboundedGrowth:
     spawns: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class OnlyEndsKept:
+class OnlyEndsKept(Struct, frozen=True):
     """An append to a list of which only a few fixed entries are ever read.
 
     container: the source of the list. growth: span of the append call. indices: the entries that are read, sorted.
@@ -37,8 +35,7 @@ class OnlyEndsKept:
     indices: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class PinningCache:
+class PinningCache(Struct, frozen=True):
     """A cache that keeps objects alive.
 
     function: span of the decorated function. decorator: position among its decorators, -1 for a dict that is a cache.
@@ -51,8 +48,7 @@ class PinningCache:
     uses_self: bool
 
 
-@dataclass(frozen=True, slots=True)
-class UncappedSpawn:
+class UncappedSpawn(Struct, frozen=True):
     """A population that spawns with no cap that holds.
 
     form: unlimited | stale | new-only | abrupt | started. container: the source of the population.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from memlint.facts.defects.spans import Span
 
 
-@dataclass(frozen=True, slots=True)
-class UnreleasedObject:
+class UnreleasedObject(Struct, frozen=True):
     """Something large that is alive while what replaces it, or what follows it, is built.
 
     form: slot (owner and key name it: `release(owner, key)` before the statement), dict (the name `key` is not used
@@ -22,8 +21,7 @@ class UnreleasedObject:
     owner: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class FutileRelease:
+class FutileRelease(Struct, frozen=True):
     """A release that frees nothing.
 
     statement: span of the `del`, or of the loop that removes hooks. name: what should have gone.
@@ -35,8 +33,7 @@ class FutileRelease:
     holder: str
 
 
-@dataclass(frozen=True, slots=True)
-class UnclosedResource:
+class UnclosedResource(Struct, frozen=True):
     """Something that lives on until it is closed, and is not.
 
     call: span of the call that opens it. kind: figure | pool | writer.

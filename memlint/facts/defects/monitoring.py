@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from memlint.facts.defects.spans import Span
 
 
-@dataclass(frozen=True, slots=True)
-class UnmappedLoad:
+class UnmappedLoad(Struct, frozen=True):
     """A checkpoint that is read back onto the device it was saved from.
 
     call: span of the `torch.load` call.
@@ -19,8 +18,7 @@ class UnmappedLoad:
     stays: bool
 
 
-@dataclass(frozen=True, slots=True)
-class UnvalidatedWeights:
+class UnvalidatedWeights(Struct, frozen=True):
     """Weights that are loaded without a look at the configuration that was saved with them.
 
     form: unchecked | late | handed-out. loaded: span of the statement that names the checkpoint, None where nothing
@@ -36,8 +34,7 @@ class UnvalidatedWeights:
     keys: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class UnsavedReload:
+class UnsavedReload(Struct, frozen=True):
     """A reload of a file that the save before it may not have written.
 
     form: nothing (it returns without writing) | elsewhere (it writes under another name).
@@ -50,8 +47,7 @@ class UnsavedReload:
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class HiddenLimit:
+class HiddenLimit(Struct, frozen=True):
     """A limit on memory that an interval hides.
 
     form: absorbed (it can never decide anything) | nested (it is asked only when the interval is due).
@@ -62,8 +58,7 @@ class HiddenLimit:
     test: Span
 
 
-@dataclass(frozen=True, slots=True)
-class UnwatchedStep:
+class UnwatchedStep(Struct, frozen=True):
     """A training step whose memory nobody measures, or a probe that nobody calls.
 
     form: step | loop | unused. name: of the function. place: span of the function or of the loop.
@@ -74,8 +69,7 @@ class UnwatchedStep:
     place: Span
 
 
-@dataclass(frozen=True, slots=True)
-class BlindMonitor:
+class BlindMonitor(Struct, frozen=True):
     """A monitor of memory that sees nothing, or a large allocation without a look at what is free.
 
     form: side-by-side | unguarded. value: span of the difference, or of what allocates. loop: span of the loop around.
@@ -94,16 +88,14 @@ class BlindMonitor:
     needed: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class DeadState:
+class DeadState(Struct, frozen=True):
     """State that nothing uses. what: submodule, history or argument. statement: span of where it is made or tested."""
 
     what: str
     statement: Span
 
 
-@dataclass(frozen=True, slots=True)
-class BrokenLimit:
+class BrokenLimit(Struct, frozen=True):
     """A setting outside of the limits that the user declares, or a check that lets nothing within them pass.
 
     literal: span of the value, None for a check. value: the source of the value to write, "" where none can be named.

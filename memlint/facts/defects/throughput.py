@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from memlint.facts.defects.spans import Span
 
 
-@dataclass(frozen=True, slots=True)
-class PerItemLoop:
+class PerItemLoop(Struct, frozen=True):
     """A loop over rows that one batched call replaces.
 
     loop: span of the for statement.
@@ -35,8 +34,7 @@ class PerItemLoop:
     exact: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class ReadsPerItem:
+class ReadsPerItem(Struct, frozen=True):
     """Numbers that a loop reads out of tensors one by one.
 
     loop: span of the for statement or of the comprehension. iterables: spans of the tensors that it goes over.
@@ -52,8 +50,7 @@ class ReadsPerItem:
     hinder: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class BroadcastSearch:
+class BroadcastSearch(Struct, frozen=True):
     """A nearest-row search that compares all rows with each other at once.
 
     call: span of the argmin. steps: spans of the statements that only lead to it. points, grid: their sources.
@@ -65,8 +62,7 @@ class BroadcastSearch:
     grid: str
 
 
-@dataclass(frozen=True, slots=True)
-class MadePerItem:
+class MadePerItem(Struct, frozen=True):
     """A tensor that a loop fills entry by entry, or small tensors that it makes one by one.
 
     form: filled | numbers | empty. loop: span of the for statement or of the comprehension.
@@ -82,8 +78,7 @@ class MadePerItem:
     gathered: Span | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class OneByOneDecay:
+class OneByOneDecay(Struct, frozen=True):
     """A number of many objects that is multiplied one object at a time.
 
     form: each, or first where the loop leaves after the first object. statement: span of the multiplication.
@@ -93,8 +88,7 @@ class OneByOneDecay:
     statement: Span
 
 
-@dataclass(frozen=True, slots=True)
-class FrequentMessage:
+class FrequentMessage(Struct, frozen=True):
     """Messages that are written in each step, and what is computed for them.
 
     lines: spans of these statements, all in one block, in order. loop: span of the outermost hot loop around them, None
@@ -106,8 +100,7 @@ class FrequentMessage:
     logger: str
 
 
-@dataclass(frozen=True, slots=True)
-class CacheCleared:
+class CacheCleared(Struct, frozen=True):
     """Cache clearing that runs in every step.
 
     form: each-step | in-a-step | allocated | mlx. calls: spans of the calls. loop: the loop to make a `Cleanup` before.
@@ -121,8 +114,7 @@ class CacheCleared:
     self_name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class SleptForDevice:
+class SleptForDevice(Struct, frozen=True):
     """A pause in which the device is to finish or to free something.
 
     call: span of the call of `time.sleep`. clear: span of the call behind which it stands, None where it stands before.
@@ -132,8 +124,7 @@ class SleptForDevice:
     clear: Span | None
 
 
-@dataclass(frozen=True, slots=True)
-class StepWrite:
+class StepWrite(Struct, frozen=True):
     """A file that each pass of a loop opens, writes anew or flushes.
 
     form: appended | rewritten | flushed | finally. call: the one that does it. loop: the loop, where it is here.
@@ -146,8 +137,7 @@ class StepWrite:
     path: Span | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class OneTaken:
+class OneTaken(Struct, frozen=True):
     """A queue that each tick takes one event from.
 
     queue: its source. test: span of the `if` that asks whether something waits, None where there is none.
@@ -157,8 +147,7 @@ class OneTaken:
     test: Span | None
 
 
-@dataclass(frozen=True, slots=True)
-class RecordClass:
+class RecordClass(Struct, frozen=True):
     """A class without slots of which a container keeps one object per step.
 
     form: dataclass | plain. decorator: span of `@dataclass` without the sign. fields: its attributes.

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
+import benchmarks.speed.__main__ as speed
 from benchmarks import shim
+from benchmarks.speed import measure
+from benchmarks.speed.setup import Peer
 
 
 @pytest.mark.needs_torch
@@ -41,3 +46,23 @@ def test_it_prints_a_ratio_for_each_row(
     with contextlib.ExitStack() as files:
         assert len(lines) == len(list(shim.plain_rows(str(tmp_path), files)))
     assert all(re.search(r"  (1/[\d,]+|\d+\.\d\d x)$", line) for line in lines)
+
+
+@pytest.mark.skipif(not hasattr(os, "wait4"), reason="no costs of single processes here")
+def test_the_table_beside_other_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.py").write_text("x = 1\n", encoding="utf-8")
+    monkeypatch.setattr(speed, "PEERS", [Peer("other", (), (sys.executable, "-c", "raise SystemExit(1)"))])
+    monkeypatch.setattr(speed, "installed", lambda peer, folder: list(peer.command))
+    bench = speed.Bench(tmp_path, 1, None)
+    costs = bench.table("One", tmp_path, "a.py")
+    assert all(cost.cpu > 0 and cost.peak > 0 for cost in costs.values())
+    bench.aim("met", 1.0, 1.5)
+    bench.aim("missed", 1.0, 1.5, least=True)
+    text = speed.page(bench)
+    assert [line.split(" | ")[-1] for line in text.splitlines() if re.match(r"\| (met|missed) ", line)] == [
+        "yes |",
+        "**no** |",
+    ]
+    assert "| other |" in text
+    with pytest.raises(SystemExit, match="exited with 3"):
+        measure.once([sys.executable, "-c", "raise SystemExit(3)"], tmp_path)

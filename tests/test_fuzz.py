@@ -1,7 +1,7 @@
 """Whatever stands in a file: a line for what can't be read, and repairs that leave a program a program.
 
 A run tries the same inputs each time. `MEMLINT_FUZZ_SECONDS=900 pytest tests/test_fuzz.py --no-cov` goes on with others
-for so long in each test, and says in its output by which number an input that fails is made again.
+for so long in each test; a failure names the number of its input, with which `MEMLINT_FUZZ_FIRST` begins.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ import hypothesmith
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from memlint import codec, registry
 from memlint.cli import main
+from memlint.proposals import FileError, Question, answer
 from memlint.report.lines import split
 from memlint.source import Unreadable, read
 from memlint.tree import compiles
@@ -104,6 +106,23 @@ def test_accidents(
     monkeypatch.chdir(tmp_path)
     for random in inputs(count):
         holds(make(random), tmp_path / name)
+
+
+def test_many_accidents() -> None:
+    """What a file contributes, without the command line around it."""
+    question = Question(tuple(registry.rules()))
+    for random in inputs(1_500):
+        data = mutants.mutant(random)
+        given = answer("a.py", data, question, frozenset())
+        if isinstance(given, FileError):
+            assert given.message.isprintable()
+            assert given.line is None or 1 <= given.line <= len(split(data.decode("latin-1"))) + 1
+        elif given is not None:
+            assert codec.decode(codec.encode(given)) == given
+            lines = split(read("a.py", data)[0])
+            for place in (proposal.place for proposal in given.proposals):
+                assert place.line <= place.end_line <= len(lines)
+                assert place.column <= len(lines[place.line - 1]) + 1
 
 
 @pytest.mark.filterwarnings("ignore::SyntaxWarning", "ignore::DeprecationWarning")

@@ -213,6 +213,7 @@ ODD = {
     "only comments": silent(b"# nothing\n# at all"),
     "only blanks": silent(b"  \n\t\n\x0c"),
     "a backslash at the end": told(with_defect("x = 1\\"), r"18:\d+: does not parse: unexpected .*"),
+    "a number of thousands of digits": found(with_defect(f"x = {'9' * 5_000}\n")),
     "a stub": found(PLAIN, name="odd.pyi"),
     "more than 20 MB": told(PLAIN + b"#" * MAX_BYTES, "larger than 20 MB, not checked"),
     "Python 2": told(with_defect("print 'x'\n"), r"18:1: does not parse: Missing parentheses in call to 'print'.*"),

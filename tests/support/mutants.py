@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import cache
 from random import Random
 
+from memlint.tree import compiles
 from tests.support import FIXTURES
 
 ATOMS = [
@@ -98,19 +99,11 @@ def rewritten(random: Random) -> bytes:
     text = random.choice(programs()).decode()
     for _ in range(random.choice((1, 1, 2, 3))):
         new = random.choice(CLOTHES)(text, random)
-        if _compiles(new):
+        if compiles(new):
             text = new
     ends = random.choice(("\n", "\n", "\n", "\r\n", "\r"))
     mark = random.choice((b"", b"", b"\xef\xbb\xbf"))
     return mark + text.replace("\n", ends).encode()
-
-
-def _compiles(text: str) -> bool:
-    try:
-        compile(text, "mutant", "exec", dont_inherit=True)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return True
 
 
 def _renamed(text: str, random: Random) -> str:
@@ -147,7 +140,7 @@ def _between(text: str, random: Random) -> str:
              f"{blank}assert (w := 1)\n{lines[at]}", lines[at] + " # memlint: ignore", f"{blank}del zzz\n{lines[at]}")
         )  # fmt: skip
         changed = [*lines[:at], new, *lines[at + 1 :]]
-        if _compiles("\n".join(changed)):
+        if compiles("\n".join(changed)):
             lines = changed
     return "\n".join(lines)
 
@@ -165,7 +158,7 @@ def _parenthesised(text: str, random: Random) -> str:
             )
             changed = list(lines)
             changed[node.lineno - 1] = line[: node.col_offset] + form.format(code) + line[node.end_col_offset :]
-            if "\n" not in form and _compiles("\n".join(changed)):
+            if "\n" not in form and compiles("\n".join(changed)):
                 lines = changed
     return "\n".join(lines)
 

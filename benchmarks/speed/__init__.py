@@ -1,0 +1,1 @@
+"""What memlint costs beside other tools, on the same files."""

@@ -46,14 +46,14 @@ class Cache:
         path = self._path(key)
         try:
             with open(path, "rb") as stream:
-                data = stream.read(_LARGEST)
-                used = os.fstat(stream.fileno()).st_mtime
+                state = os.fstat(stream.fileno())
+                data = stream.read(min(state.st_size, _LARGEST))  # room for the largest would be asked for each time
         except OSError:
             return None
         start = len(_MAGIC) + hashlib.blake2b().digest_size
         if not data.startswith(_MAGIC) or data[len(_MAGIC) : start] != _seal(key, data[start:]):
             return None
-        self._keep(path, used)
+        self._keep(path, state.st_mtime)
         try:
             return zlib.decompressobj().decompress(data[start:], _LARGEST)
         except zlib.error:

@@ -26,7 +26,7 @@ import msgspec
 from memlint import __version__, codec
 from memlint.cache import versions
 from memlint.config import ConfigError
-from memlint.proposals import FileError, Question, answer
+from memlint.proposals import DIED, FileError, Question, answer
 from memlint.workers import Asked, Done, Read, Task
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ LEAST = 20_000
 _CONNECTING = 5  # seconds
 _ALONE = 10.0  # seconds without any worker before the user is told
 _PATIENCE = 600.0  # seconds without any worker before it is given up: a new machine may take minutes
-_DEAD = "not checked: the process that did it died"
 
 
 class _Batch(msgspec.Struct, array_like=True):
@@ -104,7 +103,7 @@ class Cluster:
         dead: list[Task] = []
         yield from self._round(([task] for task in suspects), read, asked, dead, alone=True)
         for task in dead:
-            yield Done(task, b"", FileError(task.path, None, None, _DEAD))
+            yield Done(task, b"", FileError(task.path, None, None, DIED))
 
     def _connected(self, address: str) -> Client:
         try:

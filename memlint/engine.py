@@ -20,7 +20,7 @@ from memlint.config import Settings, all_rules, nearest
 from memlint.facts.scopes import module_name
 from memlint.known import Known
 from memlint.project import Project
-from memlint.proposals import FileError, FileResult, Question, propose
+from memlint.proposals import PASSING, FileError, FileResult, Question, propose
 from memlint.rule import Cell, Evidence, Finding, Place, Proposal, Reason, Severity, Spot, Tier, Verdict
 from memlint.source import Unreadable, opened
 from memlint.source import read as text_of
@@ -153,6 +153,8 @@ def _check(
     answered: dict[int, tuple[FileResult | FileError | None, str | None]] = {}
 
     def take(done: Done) -> None:
+        if isinstance(done.answer, FileError) and done.answer.message in PASSING:
+            record.doubt()
         shown = isinstance(done.answer, FileResult) and (done.answer.proposals or b"memlint:" in done.data)
         shown = shown and done.task.path in asked
         answered[done.task.number] = (done.answer, text_of(done.task.path, done.data)[0] if shown else None)

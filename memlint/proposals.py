@@ -13,6 +13,11 @@ from memlint.facts.summary import Summary, summarize
 from memlint.rule import Cell, Proposal, Rule
 from memlint.source import Source, Unreadable
 
+DIED = "not checked: the process that did it died"
+TOO_DEEP = "is nested too deeply to be analysed"
+PASSING = frozenset({DIED, TOO_DEEP})
+"""What the next run may not say again of the same file: it depends on what else the process was at."""
+
 
 class FileError(Struct, frozen=True):
     """A file that could not be checked: one line for the user."""
@@ -49,7 +54,7 @@ def answer(path: str, data: bytes, question: Question, packages: frozenset[str])
     except Unreadable as error:
         return FileError(path, error.line, error.column, error.message)
     except RecursionError:
-        return FileError(path, None, None, "is nested too deeply to be analysed")
+        return FileError(path, None, None, TOO_DEEP)
 
 
 def propose(

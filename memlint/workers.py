@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from memlint import codec, registry
 from memlint.cache import Cache
-from memlint.proposals import FileError, FileResult, Question, answer
+from memlint.proposals import DIED, FileError, FileResult, Question, answer
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ProcessPoolExecutor
@@ -78,7 +78,7 @@ def answers(tasks: Sequence[Task], read: Read, asked: Asked, jobs: int) -> Itera
         # Which file a worker died of is not known: those that were under way are tried again, one by one.
         while suspects:
             for task in (yield from _round(suspects, read, asked, 1, ahead=0)):
-                yield Done(task, b"", FileError(task.path, None, None, "not checked: the process that did it died"))
+                yield Done(task, b"", FileError(task.path, None, None, DIED))
 
 
 def _here(tasks: Sequence[Task], read: Read, asked: Asked) -> Iterator[Done]:

@@ -17,8 +17,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from memlint import cli, memo, record
+from memlint import cli, memo, proposals, record, workers
 from memlint.cache import Cache
+from memlint.proposals import FileError
 from memlint.record import Record
 
 TRAINER = """\
@@ -58,12 +59,12 @@ HOUR = 3_600_000_000_000  # in nanoseconds
 Said = tuple[object, str, str, str]
 
 
-def check(*options: str) -> Said:
-    """Status, output, messages and output file of a run over `src`."""
+def check(*options: str, path: str = "src") -> Said:
+    """Status, output, messages and output file of a run."""
     shutil.rmtree("out", ignore_errors=True)
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = cli.main(["check", "src", "-j1", "--output-file", "out/found.txt", *options])
+        status = cli.main(["check", path, "-j1", "--output-file", "out/found.txt", *options])
     file = Path("out/found.txt")
     return status, out.getvalue(), err.getvalue(), file.read_text(encoding="utf-8") if file.exists() else ""
 
@@ -259,24 +260,25 @@ CHANGES: dict[str, Callable[[], object]] = {
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.booleans(),
+    st.sampled_from(["src", "src/trainer.py"]),
     st.sampled_from([["--output-format", "full"], ["--output-format", "json", "--select", "all"], ["--statistics"]]),
     st.lists(st.lists(st.sampled_from(sorted(CHANGES)), max_size=3), min_size=1, max_size=4),
 )
 def test_after_any_changes_a_run_says_what_one_without_the_cache_says(
-    project: Path, settle: bool, form: list[str], runs: list[list[str]]
+    project: Path, settle: bool, path: str, form: list[str], runs: list[list[str]]
 ) -> None:
     fill()
     with pytest.MonkeyPatch.context() as patch:
         if settle:
             patch.setattr(record, "_now", lambda: time.time_ns() + HOUR)
-        check(*form)
+        check(*form, path=path)
         for changes in runs:
             for change in changes:
                 with contextlib.suppress(OSError):  # what one change has taken away another one may need
                     CHANGES[change]()
-            expected = check(*form, "--no-cache")
-            assert check(*form) == expected
-            assert check(*form) == expected
+            expected = check(*form, "--no-cache", path=path)
+            assert check(*form, path=path) == expected
+            assert check(*form, path=path) == expected
 
 
 def test_a_file_that_changes_while_it_is_checked(
@@ -295,6 +297,17 @@ def test_a_file_that_changes_while_it_is_checked(
     check()
     assert check() == check("--no-cache")
     assert len(worked) == 3
+
+
+def test_what_may_be_otherwise_next_time_is_not_said_again(
+    project: Path, worked: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for message in proposals.PASSING:
+        with monkeypatch.context() as patch:
+            patch.setattr(workers, "answer", lambda path, *_: FileError(path, None, None, message))  # noqa: B023
+            assert message in check("--cache-dir", message)[2]
+        assert check("--cache-dir", message) == check("--no-cache")
+    assert len(worked) == 6
 
 
 # -- all that matters is noted -----------------------------------------------------------------------------------------

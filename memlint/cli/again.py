@@ -40,6 +40,8 @@ def _applies(arguments: argparse.Namespace) -> bool:
     """Whether the outcome depends on nothing but the disk, and there is a cache."""
     if arguments.command != "check" or arguments.no_cache or arguments.write_baseline is not None or arguments.shard:
         return False
+    if arguments.executor is not None:  # a cluster may have something to say of its own
+        return False
     return arguments.diff_base is None and arguments.stdin_filename is None and "-" not in arguments.paths
 
 

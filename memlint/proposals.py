@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from msgspec import Struct
@@ -14,6 +15,7 @@ from memlint.rule import Cell, Proposal, Rule
 from memlint.source import Source, Unreadable
 
 DIED = "not checked: the process that did it died"
+DEFECT = "not checked: a defect of memlint"
 TOO_DEEP = "is nested too deeply to be analysed"
 PASSING = frozenset({DIED, TOO_DEEP})
 """What the next run may not say again of the same file: it depends on what else the process was at."""
@@ -35,6 +37,10 @@ class FileResult(Struct, frozen=True):
     summary: Summary
     proposals: tuple[Proposal, ...]
 
+    def is_of(self, path: str) -> bool:
+        """Whether it speaks of this file."""
+        return self.summary.path == path and all(proposal.place.path == path for proposal in self.proposals)
+
 
 class Question(Struct, frozen=True):
     """What a file is asked. rules: their names. limits: those that the user has declared for settings."""
@@ -55,6 +61,17 @@ def answer(path: str, data: bytes, question: Question, packages: frozenset[str])
         return FileError(path, error.line, error.column, error.message)
     except RecursionError:
         return FileError(path, None, None, TOO_DEEP)
+    except Exception as error:  # of a rule, say: all other files are still checked
+        return FileError(path, None, None, f"{DEFECT}, please report it: {_told(error)}")
+
+
+def _told(error: Exception) -> str:
+    """An error in one line, with the place that it comes from."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    at = "" if trace is None else f" ({os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno})"
+    return f"{type(error).__name__}: {error}".replace("\n", " ") + at
 
 
 def propose(

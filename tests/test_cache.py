@@ -338,6 +338,19 @@ def test_a_well_sealed_entry_of_nonsense_is_asked_again(project: Path, asked: li
     assert asked == ["loop.py", "trainer.py"]
 
 
+def test_an_entry_that_speaks_of_another_file_is_asked_again(project: Path, asked: list[str]) -> None:
+    cold = check(Cache("cache"))
+    cache, found = Cache("cache"), {}
+    for entry in entries(Path("cache")):
+        key = entry.parent.name + entry.name
+        found[key] = cache.get(key) or b""
+    for key, content in zip(found, [*list(found.values())[1:], next(iter(found.values()))], strict=True):
+        cache.put(key, content)
+    asked.clear()
+    assert check(Cache("cache")) == cold
+    assert asked == ["loop.py", "trainer.py"]
+
+
 def test_without_a_place_for_the_cache_all_is_checked_with_a_warning(project: Path) -> None:
     Path("cache").write_text("in the way", encoding="utf-8")
     cache = Cache("cache")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import re
@@ -16,11 +17,13 @@ from typing import Any
 
 import pytest
 
-from memlint import __version__, engine, record, registry, repair
+from memlint import __version__, engine, proposals, record, registry, repair
 from memlint.cli import main
 from memlint.cli.progress import Progress
 from memlint.engine import FileError
+from memlint.proposals import FileResult
 from memlint.report.summary import plural
+from memlint.source import Source
 from tests.support import ROOT
 
 LEAKY = """\
@@ -187,6 +190,24 @@ def test_a_defect_of_memlint_is_not_taken_for_findings(run: Run, write: Write, m
     assert (result.status, result.out) == (2, "")
     assert "ZeroDivisionError" in result.err
     assert result.err.endswith("memlint: error: a defect of memlint itself, please report the lines above\n")
+
+
+def test_a_rule_that_fails_costs_one_file(run: Run, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    write("a.py", LEAKY, "b.py", LEAKY)
+    propose = proposals.propose
+
+    def fails(source: Source, *rest: Any) -> FileResult:
+        if source.path == "a.py":
+            raise IndexError("list index\nout of range")
+        return propose(source, *rest)
+
+    monkeypatch.setattr(proposals, "propose", fails)
+    result = run("check", "--no-cache", "-j1")
+    assert result.status == 1
+    assert result.out.startswith("b.py:")
+    line = result.err.splitlines()[0]
+    assert line.startswith(f"memlint: error: a.py: {proposals.DEFECT}, please report it: IndexError: list index out of")
+    assert "(test_cli.py:" in line
 
 
 def test_a_reader_that_has_seen_enough(write: Write) -> None:
@@ -558,7 +579,7 @@ def test_progress_shows_on_a_terminal_after_a_second(monkeypatch: pytest.MonkeyP
 
 
 def test_progress_says_why_so_many_files_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    now, stream = iter(range(0, 100, 10)), _Terminal()
+    now, stream = itertools.count(0, 10), _Terminal()
     monkeypatch.setattr(time, "monotonic", lambda: float(next(now)))
     monkeypatch.setattr(sys, "stderr", stream)
     monkeypatch.setenv("COLUMNS", "200")
@@ -570,7 +591,7 @@ def test_progress_says_why_so_many_files_are_read(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(("shown", "stream"), [(True, io.StringIO()), (False, _Terminal())])
 def test_no_progress_on_a_pipe_or_when_quiet(monkeypatch: pytest.MonkeyPatch, shown: bool, stream: io.StringIO) -> None:
     monkeypatch.setattr(sys, "stderr", stream)
-    now = iter(range(0, 100, 10))
+    now = itertools.count(0, 10)
     monkeypatch.setattr(time, "monotonic", lambda: float(next(now)))
     with Progress(shown=shown) as progress:
         progress(1, 40)

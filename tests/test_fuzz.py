@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 
 from memlint import codec, registry
 from memlint.cli import main
-from memlint.proposals import FileError, Question, answer
+from memlint.proposals import DEFECT, FileError, Question, answer
 from memlint.report.lines import split
 from memlint.source import Unreadable, read
 from memlint.tree import compiles
@@ -44,6 +44,7 @@ def told_well(status: int, err: str, path: Path) -> None:
     """Each line is about the file or the last one, and none about a defect of memlint."""
     assert status in (0, 1), err
     assert "Traceback" not in err
+    assert DEFECT not in err
     *errors, last = err.splitlines()
     assert all(line.startswith(f"memlint: error: {path.name}:") for line in errors), err
     assert last.endswith(".")
@@ -116,6 +117,7 @@ def test_many_accidents() -> None:
         given = answer("a.py", data, question, frozenset())
         if isinstance(given, FileError):
             assert given.message.isprintable()
+            assert not given.message.startswith(DEFECT), given.message
             assert given.line is None or 1 <= given.line <= len(split(data.decode("latin-1"))) + 1
         elif given is not None:
             assert codec.decode(codec.encode(given)) == given

@@ -15,6 +15,7 @@ from pathlib import Path
 from benchmarks.accuracy.report import commit
 from benchmarks.corpora import runs, verify
 from benchmarks.corpora.runs import Failed, Ran, Said
+from memlint.proposals import DEFECT
 
 FIX = (
     "fix",
@@ -89,6 +90,7 @@ def trial(title: str, origin: str, folder: Path, before: Mapping[str, bytes], jo
     wrong += names({path: before[path] for path in after}, after)
     unchecked = [_unchecked(error, before) for error in sorted({*check.failed, *fix.failed})]
     wrong += [f"{error.path}:{error.line}: no reason why it is not checked" for error in unchecked if not error.python]
+    wrong += [f"{error.path}: {error.message}" for error in unchecked if error.message.startswith(DEFECT)]
     return Result(
         title,
         origin,

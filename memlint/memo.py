@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ Outcome = tuple[int, list[tuple[str, str]]]
 """The exit status, and what was written where."""
 
 _FORMAT = "memo 1"
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def key(identity: Sequence[object]) -> str:
@@ -40,12 +42,15 @@ def recall(cache: Cache, key: str) -> Outcome | None:
         with record.kept() as now:
             if not _unchanged(memo, now):
                 return None
+        said = [(str(where), str(text)) for where, text in memo["said"]]
+        if memo["status"] not in (0, 1) or not all(where == "file" or _is_harmless(text) for where, text in said):
+            return None
         renewed = [path for new in (now.files, now.folders) for path, state in new.items() if state[0]]
         if renewed:
             memo["files"].update(now.files)
             memo["folders"].update(now.folders)
             cache.put(key, json.dumps(memo).encode())
-        return int(memo["status"]), [(str(where), str(text)) for where, text in memo["said"]]
+        return memo["status"], said
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None  # whoever wrote it, it is none
 
@@ -116,6 +121,11 @@ def _unchanged(memo: Any, now: Record) -> bool:
         if path not in now.files or list(now.files[path][1:]) != memo["files"][path][1:]:
             return False
     return not now.doubt
+
+
+def _is_harmless(text: str) -> bool:
+    """Whether a text is nothing but printable characters, line ends and colours, as memlint itself writes."""
+    return all(line.isprintable() for line in _COLOUR.sub("", text).split("\n"))
 
 
 def _state(path: str) -> os.stat_result | None:

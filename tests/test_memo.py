@@ -410,3 +410,14 @@ def test_well_sealed_nonsense_is_none(project: Path, part: str | None, junk: obj
     after = check()
     assert after == first or part in ("said", "status")
     Path(entry).unlink()
+
+
+@pytest.mark.parametrize("text", ["\x1b]0;title\x07\n", "\x1b[2J", "\r", "a\u202eb\n"])
+def test_what_could_upset_a_terminal_is_not_said_again(project: Path, text: str) -> None:
+    first = check()
+    (entry,) = memos()
+    key = entry.parent.name + entry.name
+    content = json.loads(Cache(record.OWN).get(key) or b"")
+    content["said"].insert(0, ["out", text])
+    Cache(record.OWN).put(key, json.dumps(content).encode())
+    assert check() == first

@@ -104,7 +104,8 @@ class Bench:
             self.lines.append(f"| {name} | {cost.cpu:.2f} | {cost.elapsed:.2f} | {cost.peak:.0f} |")
         self.lines.append("")
         self.aim("two processes against one, elapsed", one.elapsed / two.elapsed, 1.7, least=True)
-        self.aim("memory of the largest process", max(one.peak, two.peak), 130, " MB")
+        self.aim("memory of the one process", one.peak, 130, " MB")
+        self.aim("memory of the largest of two", two.peak, 130, " MB")
 
     def warm(self) -> None:
         """The warm run over transformers, if there is a copy of it."""

@@ -37,7 +37,8 @@ def told(event: str, arguments: tuple[Any, ...]) -> tuple[str, list[str]] | None
     if event in CHANGES:
         return "change", [_path(arguments[number]) for number in CHANGES[event]]
     if event in STARTS:
-        return "start", [os.fsdecode(word) for word in arguments[1]] if event == "subprocess.Popen" else [event]
+        known = event in ("subprocess.Popen", "os.posix_spawn")  # the second is how the first may go about it
+        return "start", [os.fsdecode(word) for word in arguments[1]] if known else [event]
     if event == "pickle.find_class" or event.startswith(("ctypes.dl", "socket.connect", "marshal.load")):
         return event, [str(argument) for argument in arguments if isinstance(argument, str)]
     return None

@@ -20,7 +20,7 @@ else:
 
 from memlint import config, registry, runtime
 from tests.support import ROOT
-from tools import docs, sessions
+from tools import docs, transcripts
 
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 
@@ -35,7 +35,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def prose(text: str) -> str:
     """A page without its code."""
-    return re.sub(r"`[^`\n]*`", lambda code: "" if "](" in code[0] else code[0], sessions.without_blocks(text))
+    return re.sub(r"`[^`\n]*`", lambda code: "" if "](" in code[0] else code[0], transcripts.without_blocks(text))
 
 
 @cache
@@ -68,18 +68,18 @@ def broken(page: Path) -> Iterator[str]:
             id=page.stem,
             marks=[pytest.mark.needs_torch] if "\n$ python " in page.read_text(encoding="utf-8") else [],
         )
-        for page in sessions.with_sessions()
+        for page in transcripts.with_transcripts()
     ],
 )
 def test_commands_print_what_the_page_shows(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    assert sessions.refreshed(text) == text, "run: python -m tools.sessions"
+    assert transcripts.refreshed(text) == text, "run: python -m tools.transcripts"
 
 
 @pytest.mark.skipif(None in (shutil.which("git"), shutil.which("sh")), reason="the commands want git and a shell")
 def test_a_session_is_run_anew() -> None:
     page = '```python title="a/b.py"\nx = 1\n```\nWords.\n```console\n$ cat a/b.py\nold\n\n$ true\n```\nEnd.\n'
-    assert sessions.refreshed(page) == page.replace("old\n", "x = 1\n")
+    assert transcripts.refreshed(page) == page.replace("old\n", "x = 1\n")
 
 
 def test_every_page_is_in_the_navigation_and_is_there(site: Path) -> None:
@@ -155,7 +155,7 @@ def test_settings_that_a_page_shows_are_right(site: Path, tmp_path: Path) -> Non
     file = tmp_path / "pyproject.toml"
     wrong = 'ignore = ["bound-histroy"]'  # what a page says is an error
     for page in site.rglob("*.md"):
-        for block in sessions.blocks(page.read_text(encoding="utf-8")):
+        for block in transcripts.blocks(page.read_text(encoding="utf-8")):
             if block[1] == "toml" and wrong not in block[3]:
                 file.write_text(block[3], encoding="utf-8")
                 assert config.read(str(file), str(tmp_path)) is not None, page.name

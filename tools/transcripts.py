@@ -1,11 +1,11 @@
-"""The sessions in the pages of `docs/`: files are shown, commands run on them, and what the page says they print is so.
+"""The transcripts in the pages of `docs/`: files are shown, commands run on them, and what the page says they print is so.
 
 A block with a title is a file; a block of the language `console` holds commands, each behind `$`, and what they print:
 
     ```python title="train.py"
     ```console
 
-A page is one session: its files are written, and staged, as they come, and its commands run in one folder, under git.
+A page is one transcript: its files are written, and staged, as they come, and its commands run in one folder, under git.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def without_blocks(page: str) -> str:
     return _BLOCK.sub("", page)
 
 
-def with_sessions() -> list[Path]:
+def with_transcripts() -> list[Path]:
     """The pages that hold commands."""
     return [page for page in sorted(DOCS.glob("*.md")) if "```console\n" in page.read_text(encoding="utf-8")]
 
@@ -100,5 +100,5 @@ def _run(command: str, folder: Path, environment: dict[str, str]) -> str:
 
 
 if __name__ == "__main__":
-    for changed in with_sessions():
+    for changed in with_transcripts():
         changed.write_text(refreshed(changed.read_text(encoding="utf-8")), encoding="utf-8")

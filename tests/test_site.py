@@ -77,7 +77,7 @@ def test_commands_print_what_the_page_shows(page: Path) -> None:
 
 
 @pytest.mark.skipif(None in (shutil.which("git"), shutil.which("sh")), reason="the commands want git and a shell")
-def test_a_session_is_run_anew() -> None:
+def test_a_transcript_is_made_anew() -> None:
     page = '```python title="a/b.py"\nx = 1\n```\nWords.\n```console\n$ cat a/b.py\nold\n\n$ true\n```\nEnd.\n'
     assert transcripts.refreshed(page) == page.replace("old\n", "x = 1\n")
 

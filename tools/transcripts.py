@@ -1,11 +1,11 @@
-"""The transcripts in the pages of `docs/`: files are shown, commands run on them, and what the page says they print is so.
+"""The transcripts in the pages of `docs/`: files are shown, commands run on them, and what they print is so.
 
 A block with a title is a file; a block of the language `console` holds commands, each behind `$`, and what they print:
 
     ```python title="train.py"
     ```console
 
-A page is one transcript: its files are written, and staged, as they come, and its commands run in one folder, under git.
+A page is one transcript: its files are written, and staged, as they come; its commands run in one folder, under git.
 """
 
 from __future__ import annotations

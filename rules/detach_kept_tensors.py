@@ -20,7 +20,8 @@ When it stays silent
 --------------------
 Where a backward pass starts from what is kept: log-probabilities of an episode, sums of several losses, histories that
 feed a loss. Where the sum starts anew in each step, for numbers, whole-numbered and detached values, and where
-gradients are off, be it here or in all callers. In MLX: where the loop evaluates it or what is made from it, reads it,
+gradients are off, be it here or in all callers. Keys and values that a decoder keeps only where its caller asks for
+it, by a parameter that is False otherwise. In MLX: where the loop evaluates it or what is made from it, reads it,
 prints it or hands it on, and inside what is differentiated or compiled.
 
 Fix safety

@@ -160,10 +160,25 @@ def _judge(scope: Scope, growth: Growth, here: list[Draw], elsewhere: list[Draw]
     if late and not ran:
         reasons.append((late[0].node, "what is kept only ends up without its graph here"))
     elif not ran:
+        if growth.how == "concat" and _is_asked_for(scope, growth):
+            return None
         question = f"whether something trains on `{n.dotted(growth.container) or n.root(growth.container)}`"
     if parameter and not late:
         return None  # whoever passes a value with a graph is told, see `handed_over`
     return Kept(scope, growth, ran, repeats, reasons, parameter, question)
+
+
+def _is_asked_for(scope: Scope, growth: Growth) -> bool:
+    """Whether it stands behind a parameter that is False unless the caller asks: what a decoder goes on from."""
+    if scope.node is None:
+        return False
+    off = {
+        name for name, default in scope.node.defaults.items() if isinstance(default, n.Const) and default.value is False
+    }
+    return any(
+        isinstance(stmt, n.If) and n.dotted(stmt.test) in off and growth.node in n.statements(stmt.body)
+        for stmt in n.statements(scope.body)
+    )
 
 
 def _local(scope: Scope, growth: Growth, outer: list[Loop], here: list[Draw], ran: bool) -> Kept | None:

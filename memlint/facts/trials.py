@@ -17,7 +17,7 @@ _FOLDERS = frozenset({"tests", "test"})
 def is_unit_test(path: str) -> bool:
     """Whether a file holds unit tests, by its name and its folder."""
     *folders, name = path.split("/")
-    return name.startswith("test_") and not _FOLDERS.isdisjoint(folders)
+    return _is_of_tests(name) and not _FOLDERS.isdisjoint(folders)
 
 
 def in_unit_test(path: str, scope: Scope) -> bool:
@@ -25,9 +25,13 @@ def in_unit_test(path: str, scope: Scope) -> bool:
     if is_unit_test(path):
         return True
     *folders, name = path.split("/")
-    return (name.startswith("test_") or not _FOLDERS.isdisjoint(folders)) and any(
+    return (_is_of_tests(name) or not _FOLDERS.isdisjoint(folders)) and any(
         s.name.startswith("test") or (s.owner and s.owner.name.startswith("Test")) for s in scope.around()
     )
+
+
+def _is_of_tests(name: str) -> bool:
+    return name.startswith("test_") or name.endswith("_test.py") or name == "tests.py"
 
 
 def is_trial(path: str) -> bool:

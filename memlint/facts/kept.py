@@ -175,10 +175,8 @@ def _is_asked_for(scope: Scope, growth: Growth) -> bool:
     off = {
         name for name, default in scope.node.defaults.items() if isinstance(default, n.Const) and default.value is False
     }
-    return any(
-        isinstance(stmt, n.If) and n.dotted(stmt.test) in off and growth.node in n.statements(stmt.body)
-        for stmt in n.statements(scope.body)
-    )
+    asked = (stmt for stmt in n.statements(scope.body) if isinstance(stmt, n.If) and n.dotted(stmt.test) in off)
+    return any(inner is growth.node for stmt in asked for inner in n.statements(stmt.body))
 
 
 def _local(scope: Scope, growth: Growth, outer: list[Loop], here: list[Draw], ran: bool) -> Kept | None:

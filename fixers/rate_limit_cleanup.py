@@ -88,11 +88,19 @@ def _stepped(source: str, lines: list[cst.BaseStatement], tree: Tree) -> dict[cs
             changes[line] = tree.line(source).with_changes(leading_lines=getattr(line, "leading_lines", ()))
         elif tree.comments(line):
             raise Refuse("one of the calls would lose its comments")
+        elif _is_all_of_a_branch(line, tree) and not _alone(line, tree):
+            raise Refuse("one of the calls is all of a branch beside others")
         else:
             changes[_alone(line, tree) or line] = cst.RemoveFromParent()
     if len(changes) != len(lines):
         raise Refuse("the calls stand in one branch of their own")
     return changes
+
+
+def _is_all_of_a_branch(line: cst.CSTNode, tree: Tree) -> bool:
+    block = tree.parent(line)
+    branch = isinstance(block, cst.IndentedBlock) and isinstance(tree.parent(block), (cst.If, cst.Else))
+    return branch and len(block.body) == 1
 
 
 def _alone(line: cst.CSTNode, tree: Tree) -> cst.If | None:

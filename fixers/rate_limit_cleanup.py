@@ -99,8 +99,9 @@ def _stepped(source: str, lines: list[cst.BaseStatement], tree: Tree) -> dict[cs
 
 def _is_all_of_a_branch(line: cst.CSTNode, tree: Tree) -> bool:
     block = tree.parent(line)
-    branch = isinstance(block, cst.IndentedBlock) and isinstance(tree.parent(block), (cst.If, cst.Else))
-    return branch and len(block.body) == 1
+    if not isinstance(block, cst.IndentedBlock) or len(block.body) != 1:
+        return False
+    return isinstance(tree.parent(block), (cst.If, cst.Else))
 
 
 def _alone(line: cst.CSTNode, tree: Tree) -> cst.If | None:

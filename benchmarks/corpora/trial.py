@@ -24,6 +24,9 @@ FIX = (
 )  # the copies may lie in somebody's checkout, where nothing is committed
 LIBCST = "is valid; LibCST alone can't parse it"
 """Why a file is not checked though Python takes it."""
+DEEPEST = 200
+"""Nodes of a syntax tree below each other, above which memlint may refuse a file. Code by hand stays far below."""
+DEEP = "is valid, with {} nodes below each other"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +144,8 @@ def _unchecked(error: Failed, before: Mapping[str, bytes]) -> Unchecked:
     if not reason and error.path.endswith(".ipynb"):
         reason = _notebook(data, error)
     elif not reason:
-        reason = LIBCST if verify.unknown_to_libcst(data) else ""
+        deepest = verify.depth(data)
+        reason = DEEP.format(deepest) if deepest > DEEPEST else LIBCST if verify.unknown_to_libcst(data) else ""
     return Unchecked(error.path, error.line, error.message, reason)
 
 

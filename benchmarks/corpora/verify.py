@@ -117,6 +117,17 @@ def unknown_to_libcst(data: bytes) -> bool:
     return False
 
 
+def depth(data: bytes) -> int:
+    """How deeply the nodes of a valid file's syntax tree are nested."""
+    deepest = 0
+    todo: list[tuple[ast.AST, int]] = [(ast.parse(data), 0)]
+    while todo:
+        node, level = todo.pop()
+        deepest = max(deepest, level)
+        todo += [(child, level + 1) for child in ast.iter_child_nodes(node)]
+    return deepest
+
+
 # -- bytes -------------------------------------------------------------------------------------------------------------
 
 

@@ -23,15 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 LINES = 500
 
-_PARSE = """
-import sys, pathlib, libcst
-path = pathlib.Path(sys.argv[1])
-for path in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-    try:
-        libcst.parse_module(path.read_bytes())
-    except libcst.ParserSyntaxError:
-        pass
-"""
+PARSE = str(ROOT / "benchmarks" / "speed" / "parse.py")
 
 
 def cpu_seconds(command: list[str], bytecode: str) -> float:
@@ -59,7 +51,7 @@ def main() -> None:
     path = str(typical(arg.path) if arg.file else arg.path)
     memlint = [sys.executable, "-m", "memlint"]
     sides = {
-        "bare parse": [sys.executable, "-c", _PARSE, path],
+        "bare parse": [sys.executable, PARSE, path],
         "cold check": [*memlint, "check", "--isolated", "--no-cache", "-j1", "--exit-zero", path],
     }
     if arg.file:

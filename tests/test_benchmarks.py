@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 import benchmarks.speed.__main__ as speed
-from benchmarks import shim
-from benchmarks.speed import measure
+from benchmarks import measure, shim
 from benchmarks.speed.setup import Peer
 
 

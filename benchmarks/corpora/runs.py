@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import measure
 from memlint.discover import EXCLUDED
 
 ALL_FOLDERS = ",".join(f"!{name}" for name in sorted(EXCLUDED))
@@ -74,15 +74,12 @@ def memlint(arguments: Sequence[str], folder: Path, cache: Path, jobs: int) -> R
     root = str(Path(__file__).resolve().parents[2])
     environment = {**os.environ, "PYTHONPATH": root, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONIOENCODING": "utf-8"}
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        process = subprocess.Popen(command, cwd=folder, stdout=out, stderr=err, env=environment)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+        status, cost = measure.run(command, folder, out, err, environment)
         texts = []
         for stream in (out, err):
             stream.seek(0)
             texts.append(stream.read().decode("utf-8", "backslashreplace"))
-    scale = 1 if sys.platform == "darwin" else 1024
-    return _read(process.returncode, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * scale, *texts)
+    return _read(status, cost.cpu, round(cost.peak * 1e6), *texts)
 
 
 def _read(status: int, cpu: float, peak: int, out: str, err: str) -> Ran:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks.speed.measure import Cost, least, own_peak
+from benchmarks.measure import Cost, least, own_peak
 from benchmarks.speed.setup import MEMLINT, PARSE, PEERS, ROOT, fetched, installed, one_file
 from memlint import __version__
 

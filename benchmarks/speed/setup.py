@@ -19,7 +19,7 @@ PARSE = [sys.executable, str(Path(__file__).with_name("parse.py"))]
 MEMLINT = [
     sys.executable,
     "-c",
-    f"import sys; sys.path.insert(0, {str(ROOT)!r}); from memlint.cli import main; sys.exit(main())",
+    f"import sys; sys.path.insert(0, {str(ROOT)!r}); from memlint.__main__ import main; sys.exit(main())",
 ]
 """As the installed command does it."""
 

@@ -6,10 +6,12 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 ENOUGH = 12.0
 """Seconds after which a command is not run again."""
@@ -24,18 +26,27 @@ class Cost:
     peak: float
 
 
+def run(
+    command: Sequence[str], folder: Path, out: IO[bytes] | int, err: IO[bytes] | int, environment: Mapping[str, str]
+) -> tuple[int, Cost]:
+    """The exit status of one run, and its cost. out, err: where its output goes."""
+    start = time.perf_counter()
+    process = subprocess.Popen(command, cwd=folder, stdout=out, stderr=err, env=environment)
+    _, status, usage = os.wait4(process.pid, 0)
+    elapsed = time.perf_counter() - start
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return process.returncode, Cost(usage.ru_utime + usage.ru_stime, elapsed, megabytes(usage.ru_maxrss))
+
+
 def once(command: Sequence[str], folder: Path) -> Cost:
     """The cost of one run. Linters exit with 1 where they find something; anything else is an error."""
-    start = time.perf_counter()
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-        assert process.stderr is not None
-        said = process.stderr.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        elapsed = time.perf_counter() - start
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode not in (0, 1):
-        raise SystemExit(f"{' '.join(command)} exited with {process.returncode}\n{said.decode(errors='replace')}")
-    return Cost(usage.ru_utime + usage.ru_stime, elapsed, megabytes(usage.ru_maxrss))
+    with tempfile.TemporaryFile() as err:
+        status, cost = run(command, folder, subprocess.DEVNULL, err, os.environ)
+        if status not in (0, 1):
+            err.seek(0)
+            said = err.read().decode(errors="replace")
+            raise SystemExit(f"{' '.join(command)} exited with {status}\n{said}")
+    return cost
 
 
 def own_peak() -> float:

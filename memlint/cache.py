@@ -188,12 +188,7 @@ def versions() -> str:
 
 def project_folder(start: str) -> str | None:
     """The nearest folder from here upwards that holds a `pyproject.toml` or `.git`; None where none does."""
-    folder = os.path.abspath(start)
-    while not any(record.exists(os.path.join(folder, name)) for name in ("pyproject.toml", ".git")):
-        if os.path.dirname(folder) == folder:
-            return None
-        folder = os.path.dirname(folder)
-    return folder
+    return record.nearest(start, ("pyproject.toml", ".git"))
 
 
 def default_folder(start: str) -> Path:

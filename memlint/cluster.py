@@ -13,7 +13,6 @@ import json
 import logging
 import platform
 import time
-import traceback
 import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import CancelledError
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
 BATCH = 250_000
-"""Bytes of source that make one task of the cluster: about a second of work, against a millisecond of scheduling."""
+"""Bytes of source that make one task of the cluster: some tenths of a second of work, far more than its scheduling."""
 LEAST = 20_000
 """The same where there are few bytes for many workers."""
 
@@ -51,23 +50,14 @@ class _Batch(msgspec.Struct, array_like=True):
     files: list[tuple[str, bytes, int]]
 
 
-class _Failed(msgspec.Struct, array_like=True, frozen=True):
-    """A `FileError` on its way."""
-
-    line: int | None
-    column: int | None
-    message: str
-
-
 class _Answers(msgspec.Struct, array_like=True):
     """What a worker says: for each file its answer; none where it can't be brought into the format.
 
-    other: what the worker runs, where that is not the same as here. defect: the traceback of a defect of memlint.
+    other: what the worker runs, where that is not the same as here.
     """
 
-    files: list[bytes | _Failed | None] = []
+    files: list[bytes | FileError | None] = []
     other: str = ""
-    defect: str = ""
 
 
 _Read = tuple[Task, bytes, str]
@@ -218,13 +208,11 @@ class Cluster:
         if answers.other:
             here = _stack() if answers.other != _stack() else "the same with other source code"
             raise ConfigError(f"{self._shown}: a worker has {answers.other}; here it is {here}")
-        if answers.defect:
-            raise RuntimeError(f"on a worker:\n{answers.defect}")
         for (task, data, key), given in zip(found, answers.files, strict=True):
             if given is None:
                 yield from _here([(task, data, key)], asked)
-            elif isinstance(given, _Failed):
-                yield Done(task, data, FileError(task.path, given.line, given.column, given.message))
+            elif isinstance(given, FileError):
+                yield Done(task, data, given)
             else:
                 if key and asked.cache is not None:
                     asked.cache.put(key, given)
@@ -250,17 +238,13 @@ def _answered(packed: bytes) -> _Answers:
     if batch.versions != versions():
         return _Answers(other=_stack())
     packages = frozenset(batch.packages)
-    try:
-        files = [_asked(path, data, batch.questions[number], packages) for path, data, number in batch.files]
-    except Exception:
-        return _Answers(defect=traceback.format_exc())
-    return _Answers(files)
+    return _Answers([_asked(path, data, batch.questions[number], packages) for path, data, number in batch.files])
 
 
-def _asked(path: str, data: bytes, question: Question, packages: frozenset[str]) -> bytes | _Failed | None:
+def _asked(path: str, data: bytes, question: Question, packages: frozenset[str]) -> bytes | FileError | None:
     given = answer(path, data, question, packages)
     if isinstance(given, FileError):
-        return _Failed(given.line, given.column, given.message)
+        return given
     try:
         return codec.encode(given)
     except codec.Unfit:

@@ -346,11 +346,7 @@ def _checked(table: Any, shown: str, folder: str) -> Iterator[tuple[Key, Any]]:
 def _is_in_project(path: str, folder: str) -> bool:
     """Whether a path lies in the repository of a folder, or, outside of any, below the folder, wherever links lead."""
     top = record.real(folder)
-    above = top
-    while not record.exists(os.path.join(above, ".git")) and os.path.dirname(above) != above:
-        above = os.path.dirname(above)
-    if record.exists(os.path.join(above, ".git")):
-        top = above
+    top = record.nearest(top, (".git",)) or top
     try:
         return record.real(path).startswith(os.path.join(top, ""))
     except ValueError:  # a NUL, which is in no path

@@ -13,7 +13,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 Mark = tuple[int, ...]
 """What the system says of a file without its content. It changes with the content, whatever anybody does to the times:
@@ -129,6 +129,16 @@ def lexists(path: str) -> bool:
     _kind(path)
     real(path)
     return os.path.lexists(path)
+
+
+def nearest(folder: str, names: Sequence[str]) -> str | None:
+    """The nearest folder from here upwards that holds one of these names; None where none does."""
+    folder = os.path.abspath(folder)
+    while not any(exists(os.path.join(folder, name)) for name in names):
+        if os.path.dirname(folder) == folder:
+            return None
+        folder = os.path.dirname(folder)
+    return folder
 
 
 def real(path: str) -> str:

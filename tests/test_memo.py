@@ -21,18 +21,8 @@ from memlint import cli, memo, proposals, record, workers
 from memlint.cache import Cache
 from memlint.proposals import FileError
 from memlint.record import Record
+from tests.test_cache import TRAINER
 
-TRAINER = """\
-import torch
-
-
-class Trainer:
-    def __init__(self):
-        self.log = []
-
-    def put(self, x):
-        self.log.append(torch.relu(x))
-"""
 LOOP = """\
 from trainer import Trainer
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from msgspec import Struct, field
@@ -217,6 +218,12 @@ class CallSite(Struct, eq=False):
     dropped: bool = False
     guarded: bool = False
     rare: bool = False
+
+    def passed(self) -> Iterator[tuple[int | str, n.Expr, Value]]:
+        """Each argument: its position or name, its expression and its value."""
+        nodes = dict(self.node.keywords)
+        yield from ((number, *pair) for number, pair in enumerate(zip(self.node.args, self.args, strict=False)))
+        yield from ((name, nodes[name], value) for name, value in self.keywords if name in nodes)
 
     @property
     def callee(self) -> Callee:

@@ -268,14 +268,15 @@ def _of_a_part(facts: FileFacts, scope: Scope, forward: Forward) -> bool:
     if forward.through or forward.indirect or owner is None or first != scope.self_name or not attribute:
         return False
     made = owner.methods.get("__init__")
-    given = f"{made.self_name}.{attribute}" if made is not None else ""
+    if made is None:
+        return False
+    given = f"{made.self_name}.{attribute}"
     return any(
         isinstance(stmt, n.Assign)
         and isinstance(stmt.value, n.Name)
-        and made is not None
         and stmt.value.id in made.params
         and given in map(n.dotted, stmt.targets)
-        for stmt in (made.statements() if made is not None else ())
+        for stmt in made.statements()
     )
 
 

@@ -87,10 +87,8 @@ def handed_over(facts: FileFacts) -> Iterator[HandedOver]:
                 or site.path.startswith(("torch.", "numpy."))
             ):
                 continue
-            values: list[tuple[int | str, Value]] = [*enumerate(site.args), *site.keywords]
-            for argument, value in values:
+            for argument, node, value in site.passed():
                 if v.attached(value) and value.kind not in (v.MODULE, v.OPTIMIZER, v.OBJECT):
-                    node = site.node.args[argument] if isinstance(argument, int) else dict(site.node.keywords)[argument]
                     ran = _ran(scope, n.mentioned(node), v.graph_of(value), site.loops)
                     structure = value.kind != v.TENSOR or _may_be_number(scope, node)
                     yield HandedOver(scope, site, argument, node, ran, structure)

@@ -91,18 +91,13 @@ def reported(facts: FileFacts) -> Iterator[Reported]:
             last = site.name.rpartition(".")[2]
             if last in k.GROWING or last in k.BACKWARD_METHODS or last in _READING:
                 continue
-            given = [*zip(site.node.args, site.args, strict=False), *_keywords(site)]
+            given = [(node, value) for _, node, value in site.passed()]
             sibling = next((node for node, _ in given if _cut(scope, node, backwards)), None)
             if sibling is None:
                 continue
             for node, value in given:
                 if node is not sibling and _has_run(scope, node, value, backwards):
                     yield Reported(scope, site, node, value.kind != v.TENSOR, sibling)
-
-
-def _keywords(site: CallSite) -> Iterator[tuple[n.Expr, v.Value]]:
-    nodes = dict(site.node.keywords)
-    return ((nodes[name], value) for name, value in site.keywords if name in nodes)
 
 
 def _cut(scope: Scope, node: n.Expr, backwards: list[Backward]) -> bool:

@@ -60,12 +60,7 @@ def render(
 
 def _root() -> str:
     """The root of the repository, which services show results against; outside of one the current folder."""
-    here = folder = os.getcwd()
-    while not record.exists(os.path.join(folder, ".git")):
-        folder, below = os.path.dirname(folder), folder
-        if folder == below:
-            return here
-    return folder
+    return record.nearest(os.curdir, (".git",)) or os.getcwd()
 
 
 def _rule(rule: Rule) -> dict[str, Any]:
